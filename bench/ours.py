@@ -1,0 +1,92 @@
+"""Our side of every bench, written as a user writes it: the public API and nothing else. The other sides lie in the benches.
+
+Every function goes from files to an Arrow table in memory, definitions and project included, and keeps the spine's
+`row_id` (or TRANSACTION_ID), by which the answers are compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WINDOWS = ("1d", "7d", "30d")
+
+
+def training_set(service: Any, *, spine: Any, as_known: bool = True) -> pa.Table:
+    """OURS PLUGS IN HERE: a project without a folder, one training set, its Arrow table."""
+    import asof
+
+    project = asof.Project(objects=[service])
+    return project.training_set(service, spine=spine, as_known=as_known).table
+
+
+def windows(log: str, spine: str, key: str, amount: str, known_at: str | None = None) -> pa.Table:
+    """OURS for `windows`, `scaling` and `memory`: 15 features over `[t - W, t)`."""
+    from asof import Entity, Events, FeatureService, FeatureView, Parquet, count, max, mean, std, sum
+
+    account = Entity("account", keys={key: "int64" if key == "account_id" else "string"})
+    transactions = Events("transactions", Parquet(log), event_time="occurred_at", known_at=known_at)
+    activity = FeatureView(
+        "activity",
+        entity=account,
+        source=transactions,
+        features=[
+            count().over(*WINDOWS),
+            sum(amount).over(*WINDOWS),
+            mean(amount).over(*WINDOWS),
+            max(amount).over(*WINDOWS),
+            std(amount).over(*WINDOWS),
+        ],
+    )
+    return training_set(FeatureService("windows", features=[activity]), spine=spine)
+
+
+def latest(log: str, spine: str, columns: list[str]) -> pa.Table:
+    """OURS for `latest`: the newest row's values of 10 columns at or before t."""
+    from asof import Entity, Events, FeatureService, FeatureView, Parquet
+    from asof import latest as newest
+
+    account = Entity("account", keys={"account_id": "int64"})
+    readings = Events("readings", Parquet(log), event_time="occurred_at")
+    state = FeatureView("state", entity=account, source=readings, features=[newest(*columns)])
+    return training_set(FeatureService("latest", features=[state]), spine=spine)
+
+
+def handbook(path: str) -> pa.Table:
+    """OURS for `handbook`: the 14 features of examples/fraud_handbook, for every transaction."""
+    from asof import Entity, Events, FeatureService, FeatureView, Parquet, count, mean, ratio, request_feature, sum
+
+    columns = {"CUSTOMER_ID": "CUSTOMER_ID::INTEGER", "TERMINAL_ID": "TERMINAL_ID::INTEGER"}
+    transactions = Events("transactions", Parquet(path), event_time="TX_DATETIME", columns=columns)
+    recent: dict[str, Any] = {"closed": "right"}
+    delayed: dict[str, Any] = {"closed": "right", "offset": "7d"}
+    customer, terminal = [], []
+    for days in (1, 7, 30):
+        window = f"{days}d"
+        name = f"{days}DAY_WINDOW"
+        customer += [
+            count().over(window, **recent).named(f"CUSTOMER_ID_NB_TX_{name}"),
+            mean("TX_AMOUNT").over(window, **recent).named(f"CUSTOMER_ID_AVG_AMOUNT_{name}"),
+        ]
+        share = ratio(sum("TX_FRAUD"), count(), empty=0.0)
+        terminal += [
+            count().over(window, **delayed).named(f"TERMINAL_ID_NB_TX_{name}"),
+            share.over(window, **delayed).named(f"TERMINAL_ID_RISK_{name}"),
+        ]
+
+    @request_feature(dtype="int32")
+    def TX_DURING_WEEKEND(event_time):  # noqa: ANN001, ANN202, N802 - the handbook's name
+        return (event_time.astype("datetime64[D]").astype("int64") + 3) % 7 >= 5
+
+    @request_feature(dtype="int32")
+    def TX_DURING_NIGHT(event_time):  # noqa: ANN001, ANN202, N802 - the handbook's name
+        return event_time.astype("datetime64[h]").astype("int64") % 24 <= 6
+
+    parts: list[Any] = [TX_DURING_WEEKEND, TX_DURING_NIGHT]
+    for name, features in (("CUSTOMER_ID", customer), ("TERMINAL_ID", terminal)):
+        entity = Entity(name, keys={name: "int32"})
+        parts.append(FeatureView(f"{name}_VIEW", entity=entity, source=transactions, features=features))
+    spine = f"SELECT TRANSACTION_ID, CUSTOMER_ID, TERMINAL_ID, TX_DATETIME AS event_time FROM '{path}'"
+    return training_set(FeatureService("handbook", features=parts), spine=spine)

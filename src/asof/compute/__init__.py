@@ -1,0 +1,1 @@
+"""The arithmetic: pure functions over NumPy columns, the same for training, streams and serving."""

@@ -1,0 +1,95 @@
+"""The one door to Numba: kernels that compile at their first call, cached on disk, and run without the GIL.
+
+`@kernel` marks a function over NumPy arrays. Numba itself is imported when the first kernel is called, so a path that
+computes nothing never pays for it. A kernel may call kernels of the same file (a change there then renews the cache of all
+of them). `on_compile` lets a flow tell its user why the first run takes longer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import types
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import RLock
+from typing import Any, Generic, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_LOCK = RLock()
+_CHUNKS_PER_THREAD = 4
+_MIN_CHUNK = 2048
+_state: dict[str, Callable[[str], None] | None] = {"listener": None}
+
+
+def on_compile(listener: Callable[[str], None] | None) -> None:
+    """Call `listener(kernel name)` before a kernel is compiled for the first time on this machine (not when it is cached)."""
+    _state["listener"] = listener
+
+
+class Kernel(Generic[P, R]):
+    """A function that Numba compiles at its first call."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self.function = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self._compiled: Callable[P, R] | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        compiled = self._compiled
+        if compiled is None:
+            compiled = self.compiled()
+        return compiled(*args, **kwargs)
+
+    def compiled(self) -> Callable[P, R]:
+        """Numba's dispatcher for this function and the kernels that it calls."""
+        with _LOCK:
+            if self._compiled is None:
+                self._compiled = self._compile()
+        return self._compiled
+
+    def _compile(self) -> Callable[P, R]:
+        numba: Any = importlib.import_module("numba")
+        code = self.function.__code__
+        scope = dict(self.function.__globals__)
+        for name in code.co_names:
+            if isinstance(scope.get(name), Kernel):
+                scope[name] = scope[name].compiled()
+        plain = types.FunctionType(code, scope, self.function.__name__, self.function.__defaults__)
+        plain.__module__ = self.function.__module__
+        plain.__qualname__ = self.function.__qualname__
+        made = numba.njit(nogil=True, cache=True, error_model="numpy")(plain)
+        return self._announcing(made)
+
+    def _announcing(self, made: Any) -> Any:  # noqa: ANN401 - Numba's dispatcher has no public type
+        if _state["listener"] is None:
+            return made
+        compile_one = made.compile
+
+        def compile_and_tell(signature: Any) -> Any:  # noqa: ANN401
+            listener = _state["listener"]
+            if listener is not None:
+                listener(self.__name__)
+            return compile_one(signature)
+
+        made.compile = compile_and_tell
+        return made
+
+
+def kernel(function: Callable[P, R]) -> Kernel[P, R]:
+    """Mark a function as a kernel."""
+    return Kernel(function)
+
+
+def in_chunks(n: int, threads: int, run: Callable[[int, int], None]) -> None:
+    """Call `run(start, stop)` over ranges that cover 0..n, on `threads` threads (kernels release the GIL)."""
+    chunks = min(max(1, threads) * _CHUNKS_PER_THREAD, max(1, n // _MIN_CHUNK)) if threads > 1 else 1
+    if chunks == 1:
+        run(0, n)
+        return
+    edges = [n * i // chunks for i in range(chunks + 1)]
+    run(edges[0], edges[1])  # compiles once, before the threads start
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(run, edges[i], edges[i + 1]) for i in range(1, chunks)]:
+            done.result()

@@ -1,0 +1,207 @@
+"""The table of settings, and the forms that their values may have.
+
+`SETTINGS` is the one table: its rows are the keys of `asof.toml`, the `ASOF_...` variables, the fields of
+`asof.config.Config` and the page docs/reference/settings.md. A new setting is a row here and a field there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+PREFIX = "ASOF_"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+_UNITS_BYTES = {
+    "": 1,
+    "B": 1,
+    **{f"{letter}B": 1_000**power for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}IB": 1_024**power for power, letter in enumerate("KMGT", 1)},
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: a key of `asof.toml`, what it may be, what it is when unsaid, and what it means."""
+
+    key: str
+    field: str
+    kind: str
+    default: Callable[[Path], object]
+    default_text: str
+    doc: str
+
+    @property
+    def env(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.key.upper().replace(".", "_")
+
+
+def parse_size(text: str) -> int:
+    """The number of bytes that a text names: `8GB` (powers of 1,000), `8GiB` (powers of 1,024), `1.5 GB`, `4096`.
+
+    Raises:
+        ValueError: it names none.
+
+    Example:
+        >>> parse_size("8GB"), parse_size("1.5 GiB"), parse_size("4096")
+        (8000000000, 1610612736, 4096)
+    """
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Z]{0,3})", text.strip().upper())
+    if found is None or found[2] not in _UNITS_BYTES:
+        raise ValueError(text)
+    return round(float(found[1]) * _UNITS_BYTES[found[2]])
+
+
+def machine_memory_bytes() -> int:
+    """The memory that this process may use: the machine's, or its control group's limit where that is lower."""
+    limits = [_physical_memory_bytes()]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # not Linux, not in a control group, or the word "max"
+            continue
+    return min(limits)
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _physical_memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not POSIX: a small guess beats a large one
+        return 4 * 1_024**3
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One form of value: how it is told, what a variable's text stands for, and the check that gives it its type."""
+
+    allowed: str
+    check: Callable[[object, Path], object]
+    from_text: Callable[[str], object] = str
+
+
+def _number_or_text(text: str) -> object:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text.strip()) else text
+
+
+def _listed(text: str) -> object:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _check_name(value: object, _root: Path) -> str:
+    if not isinstance(value, str) or re.fullmatch(r"[a-z][a-z0-9_]*", value) is None:
+        raise ValueError(value)
+    return value
+
+
+def _check_globs(value: object, _root: Path) -> tuple[str, ...]:
+    globs = cast("list[object]", value) if isinstance(value, list) else []
+    if not globs or not all(isinstance(glob, str) and glob for glob in globs):
+        raise ValueError(value)
+    return tuple(cast("list[str]", globs))
+
+
+def _check_size(value: object, _root: Path) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError(value)
+    size_bytes = parse_size(value) if isinstance(value, str) else value
+    if size_bytes < 64 * 1_000**2:
+        raise ValueError(value)
+    return size_bytes
+
+
+def _check_count(value: object, _root: Path) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4_096:
+        raise ValueError(value)
+    return value
+
+
+def _check_path(value: object, root: Path) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError(value)
+    return root / Path(value).expanduser()
+
+
+def _check_level(value: object, _root: Path) -> str:
+    if value not in LOG_LEVELS:
+        raise ValueError(value)
+    return str(value)
+
+
+KINDS = {
+    "name": Kind("a name: lower-case letters, digits and _, a letter first", _check_name),
+    "globs": Kind("a list of paths or globs below the project's folder", _check_globs, _listed),
+    "size": Kind("a size of at least 64MB, such as '8GB' or '512MiB'", _check_size, _number_or_text),
+    "count": Kind("a whole number from 1 to 4096", _check_count, _number_or_text),
+    "path": Kind("a path, absolute or below the project's folder", _check_path),
+    "level": Kind(f"one of {', '.join(LOG_LEVELS)}", _check_level, str.lower),
+}
+
+
+def _folder_name(root: Path) -> str:
+    name = re.sub(r"[^a-z0-9_]+", "_", root.name.lower()).strip("_")
+    return name if name[:1].isalpha() else f"project_{name}".rstrip("_")
+
+
+SETTINGS = (
+    Setting("name", "name", "name", _folder_name, "the folder's name", "What the project is called."),
+    Setting(
+        "definitions",
+        "definitions",
+        "globs",
+        lambda _: ("definitions.py", "features/*.py"),
+        '["definitions.py", "features/*.py"]',
+        "The Python files that hold the definitions; read in this order, those of one glob by name.",
+    ),
+    Setting(
+        "memory_limit",
+        "memory_limit_bytes",
+        "size",
+        lambda _: machine_memory_bytes() * 7 // 10,
+        "70 % of the memory that the machine or container allows",
+        "How much memory a flow may use; what does not fit goes to `spill_dir`.",
+    ),
+    Setting(
+        "threads",
+        "threads",
+        "count",
+        lambda _: usable_cores(),
+        "the cores that the process may use",
+        "How many cores a flow may use.",
+    ),
+    Setting(
+        "spill_dir",
+        "spill_dir",
+        "path",
+        lambda root: root / ".asof" / "spill",
+        ".asof/spill",
+        "Where a flow puts what does not fit into memory; emptied when the flow ends.",
+    ),
+    Setting(
+        "usage_dir",
+        "usage_dir",
+        "path",
+        lambda root: root / ".asof" / "usage",
+        ".asof/usage",
+        "Where the ledger of receipts is kept: one file of JSON lines for each day.",
+    ),
+    Setting(
+        "log_level",
+        "log_level",
+        "level",
+        lambda _: "warning",
+        "warning",
+        "How much the command line tells of what it does, on stderr.",
+    ),
+)

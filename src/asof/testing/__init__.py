@@ -1,0 +1,1 @@
+"""Shipped for users: clocks, oracles, contract suites and data generators for tests and examples."""
