@@ -1,6 +1,7 @@
-"""`python -m bench [NAME ...]`: measures asof against other ways to do the same job, prints the table, writes bench/out/.
+"""`python -m bench [NAME ...]`: measures asof against other sides, prints a table, writes bench/out/.
 
-Exit code: 0 measured, 1 a side failed or gave a wrong answer (or, with --strict, a bar was missed), 2 wrong usage.
+Exit code: 0 measured, 1 a side failed or gave a wrong answer (or, with --strict, a bar was missed), 2 wrong
+usage.
 """
 
 from __future__ import annotations
@@ -51,14 +52,20 @@ def _parse(arguments: list[str] | None) -> tuple[Options, tuple[str, ...], bool]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all)")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of each side (default 5)")
     parser.add_argument("--quick", action="store_true", help="small data, to try the bench itself")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every side (default 2)")
+    parser.add_argument(
+        "--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every side (default 2)"
+    )
     parser.add_argument("--others-only", action="store_true", help="leave our side out")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a bar is missed")
-    parser.add_argument("--data", type=Path, help="folder of shared data sets (default: ASOF_SHARED_DATA or ../shared/data)")
+    parser.add_argument(
+        "--data", type=Path, help="folder of shared data sets (default: ASOF_SHARED_DATA or ../shared/data)"
+    )
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in BENCHES]
     if unknown or given.runs < 1:
-        parser.error(f"no bench {unknown[0]!r}: {', '.join(BENCHES)}" if unknown else "--runs must be at least 1")
+        parser.error(
+            f"no bench {unknown[0]!r}: {', '.join(BENCHES)}" if unknown else "--runs must be at least 1"
+        )
     shared = given.data or Path(os.environ.get("ASOF_SHARED_DATA", "../shared/data"))
     options = Options(given.runs, given.quick, given.threads, not given.others_only, shared.resolve())
     return options, tuple(given.names) or BENCHES, given.strict

@@ -1,11 +1,12 @@
 """Makes the data that the benches read: seeded, generated once, kept in `bench/.cache/`.
 
-Two shapes. `events(n)`: a log of n bank transactions of 50,000 accounts over 180 days, in order of event time; a few
-accounts do most of the work (lognormal weights, sigma 1.2). `readings(skewed)`: 10 million rows of 10 columns, 1,000
-per key, for latest values. Each comes with spines: rows of key + time that ask for features, in no order.
+Two shapes. `events(n)`: a log of n bank transactions of 50,000 accounts over 180 days, in order of event time;
+a few accounts do most of the work (lognormal weights, sigma 1.2). `readings(skewed)`: 10 million rows of 10
+columns, 1,000 per key, for latest values. Each comes with spines: rows of key + time that ask for features, in
+no order.
 
-The same arguments give the same rows with any version of NumPy that keeps PCG64's streams (NEP 19 does not promise
-the distributions, so a cache must not be mixed: its folder carries `VERSION`).
+The same arguments give the same rows with any version of NumPy that keeps PCG64's streams (NEP 19 does not
+promise the distributions, so a cache must not be mixed: its folder carries `VERSION`).
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def events(rows: int, spines: tuple[int, ...] = (100_000,)) -> Dataset:
 def readings(rows: int, *, per_key: int = 1_000, skewed: bool = False) -> Dataset:
     """`rows` rows of 10 columns (4 float64, 3 int64, 3 string), `per_key` per key on average, in order of time."""
     name = f"readings-{rows}-{'skewed' if skewed else 'even'}"
-    return _once(name, rows, (100_000,), lambda folder: _write_readings(folder, rows, rows // per_key, skewed))
+    return _once(
+        name, rows, (100_000,), lambda folder: _write_readings(folder, rows, rows // per_key, skewed)
+    )
 
 
 def _once(name: str, rows: int, spines: tuple[int, ...], write: Callable[[Path], None]) -> Dataset:
@@ -119,20 +122,26 @@ def _write_events(folder: Path, rows: int, spines: tuple[int, ...]) -> None:
     rng = np.random.default_rng([20_240_101, rows])
     cumulative = _cumulative(rng, ACCOUNTS, 1.2)
     keys = _names("acct_", ACCOUNTS)
-    pool: list[tuple[np.ndarray, np.ndarray]] = []  # accounts and times of the second half, to draw spines from
+    pool: list[
+        tuple[np.ndarray, np.ndarray]
+    ] = []  # accounts and times of the second half, to draw spines from
     for i, size, low, high in _chunks(rows):
         account = _draw(rng, cumulative, size)
         at = np.sort(rng.integers(low, high, size)) + START_US
-        late = np.where(rng.random(size) < LATE_SHARE, rng.exponential(LATE_MEAN_US, size), 0).astype(np.int64)
+        late = np.where(rng.random(size) < LATE_SHARE, rng.exponential(LATE_MEAN_US, size), 0).astype(
+            np.int64
+        )
         cents = np.maximum(1, np.round(rng.lognormal(3.5, 1.2, size) * 100)).astype(np.int64)
-        table = pa.table({
-            "account_id": account,
-            "account_key": keys.take(pa.array(account)),
-            "occurred_at": _time(at),
-            "ingested_at": _time(at + late),
-            "amount": cents / 100,
-            "amount_exact": _exact(cents),
-        })
+        table = pa.table(
+            {
+                "account_id": account,
+                "account_key": keys.take(pa.array(account)),
+                "occurred_at": _time(at),
+                "ingested_at": _time(at + late),
+                "amount": cents / 100,
+                "amount_exact": _exact(cents),
+            }
+        )
         pq.write_table(table, folder / f"log-{i:03d}.parquet", row_group_size=ROW_GROUP)
         second = np.flatnonzero(at >= START_US + DAYS * DAY_US // 2)
         take = rng.choice(second, min(len(second), max(spines)), replace=False) if len(second) else second
@@ -146,12 +155,14 @@ def _write_events(folder: Path, rows: int, spines: tuple[int, ...]) -> None:
 
 
 def _write_spine(folder: Path, key: np.ndarray, at: np.ndarray, keys: pa.Array) -> None:
-    table = pa.table({
-        "row_id": np.arange(len(key), dtype=np.int64),
-        "account_id": key,
-        "account_key": keys.take(pa.array(key)),
-        "event_time": _time(at),
-    })
+    table = pa.table(
+        {
+            "row_id": np.arange(len(key), dtype=np.int64),
+            "account_id": key,
+            "account_key": keys.take(pa.array(key)),
+            "event_time": _time(at),
+        }
+    )
     pq.write_table(table, folder / f"spine-{len(key)}.parquet", row_group_size=ROW_GROUP)
 
 
@@ -164,7 +175,10 @@ def _write_readings(folder: Path, rows: int, keys: int, skewed: bool) -> None:
     for i, size, low, high in _chunks(rows):
         account = even[first : first + size] if cumulative is None else _draw(rng, cumulative, size)
         first += size
-        columns = {"account_id": account, "occurred_at": _time(np.sort(rng.integers(low, high, size)) + START_US)}
+        columns = {
+            "account_id": account,
+            "occurred_at": _time(np.sort(rng.integers(low, high, size)) + START_US),
+        }
         columns |= {f"x{j}": np.round(rng.normal(0, 100, size), 4) for j in range(4)}
         columns |= {f"n{j}": rng.integers(0, 10 ** (2 + 2 * j), size) for j in range(3)}
         columns["s0"] = tiers.take(pa.array(rng.integers(0, 5, size)))

@@ -1,7 +1,8 @@
 """Compares the sides' answers before anything is timed: no bench of wrong answers.
 
-Kinds of columns: `exact` (counts, sums of decimals, max, strings) must be equal; `float` may differ by 1e-9 relative,
-or by 1e-9 of a unit for values around zero, since sides add up in different orders. A null equals a null and nothing else.
+Kinds of columns: `exact` (counts, sums of decimals, max, strings) must be equal; `float` may differ by 1e-9
+relative, or by 1e-9 of a unit for values around zero, since sides add up in different orders. A null equals a
+null and nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.feather as feather
+from pyarrow import feather
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,13 @@ def compare(answers: Sequence[tuple[str, Path]], kinds: Kinds) -> None:
         if table.num_rows != reference.num_rows:
             raise WrongAnswer(f"{name}: {table.num_rows} rows, {reference_name}: {reference.num_rows}")
         for column, kind in kinds.items():
-            _check(f"{name} against {reference_name}", column, _one(table, column, name), _one(reference, column, reference_name), kind)
+            _check(
+                f"{name} against {reference_name}",
+                column,
+                _one(table, column, name),
+                _one(reference, column, reference_name),
+                kind,
+            )
 
 
 def _read(path: Path) -> pa.Table:
@@ -53,11 +60,13 @@ def _check(what: str, column: str, ours: pa.Array, other: pa.Array, kind: str) -
     ours, other = (_plain(side, kind) for side in (ours, other))
     differ = pc.xor(pc.is_null(ours), pc.is_null(other))
     unequal = pc.not_equal(ours, other) if kind == "exact" else _far(ours, other)
-    wrong = pc.or_(differ, pc.fill_null(unequal, False))
+    wrong = pc.or_(differ, pc.fill_null(unequal, fill_value=False))
     count = pc.sum(pc.cast(wrong, pa.int64())).as_py()
     if count:
         row = pc.index(wrong, True).as_py()
-        raise WrongAnswer(f"{what}: {column}: {count} rows differ, the first is {row}: {ours[row]} and {other[row]}")
+        raise WrongAnswer(
+            f"{what}: {column}: {count} rows differ, the first is {row}: {ours[row]} and {other[row]}"
+        )
 
 
 def _far(ours: pa.Array, other: pa.Array) -> pa.Array:
@@ -74,6 +83,10 @@ def _plain(side: pa.Array, kind: str) -> pa.Array:
         return side.cast(pa.int64())
     if pa.types.is_decimal(side.type):
         return side.cast(pa.decimal128(38, side.type.scale))
-    if pa.types.is_large_string(side.type) or pa.types.is_string_view(side.type) or pa.types.is_dictionary(side.type):
+    if (
+        pa.types.is_large_string(side.type)
+        or pa.types.is_string_view(side.type)
+        or pa.types.is_dictionary(side.type)
+    ):
         return side.cast(pa.string())
     return side

@@ -84,7 +84,6 @@ class Row:
     sides: dict[str, Measured] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failed: bool = False
-    measured_ratio: float | None = None  # given where the ratio is not one of ours and other
 
     @property
     def ratio_is(self) -> str:
@@ -92,8 +91,6 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        if self.measured_ratio is not None:
-            return self.measured_ratio
         if not self.ours or not self.other:
             return None
         return self.other / self.ours if self.ratio_is == "other / ours" else self.ours / self.other
@@ -107,7 +104,12 @@ class Row:
 
 
 def measure(
-    sides: Sequence[Side], options: Options, *, kinds: Kinds | None = None, runs: int | None = None, peak: bool = True
+    sides: Sequence[Side],
+    options: Options,
+    *,
+    kinds: Kinds | None = None,
+    runs: int | None = None,
+    peak: bool = True,
 ) -> dict[str, Measured]:
     """The runs of every side that could run; ours may be missing, with its error printed.
 
@@ -121,7 +123,9 @@ def measure(
         for side in sides:
             try:
                 worker = stack.enter_context(Worker(side, options.threads))
-                found[side.name] = Measured(side.name, worker.ask("run")["seconds"], versions=worker.ask("versions"))
+                found[side.name] = Measured(
+                    side.name, worker.ask("run")["seconds"], versions=worker.ask("versions")
+                )
             except SideFailed as failure:
                 if side.name != OURS:
                     raise
@@ -164,12 +168,25 @@ def fastest(found: dict[str, Measured], names: Iterable[str]) -> Measured:
 
 
 def versus(
-    bench: str, name: str, found: dict[str, Measured], others: Sequence[str], *, bar: str | None = None, wanted: bool = True
+    bench: str,
+    name: str,
+    found: dict[str, Measured],
+    others: Sequence[str],
+    *,
+    bar: str | None = None,
+    wanted: bool = True,
 ) -> Row:
     """The row that sets ours against the fastest of the others; `wanted` is false when ours was left out on purpose."""
     best = fastest(found, others)
     ours = found.get(OURS)
     sides = {n: found[n] for n in (OURS, *others) if n in found}
     return Row(
-        bench, name, ours.median if ours else None, best.median, best.side, bar=bar, sides=sides, failed=wanted and ours is None
+        bench,
+        name,
+        ours.median if ours else None,
+        best.median,
+        best.side,
+        bar=bar,
+        sides=sides,
+        failed=wanted and ours is None,
     )

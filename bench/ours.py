@@ -1,7 +1,7 @@
-"""Our side of every bench, written as a user writes it: the public API and nothing else. The other sides lie in the benches.
+"""Our side of every bench, as a user writes it: the public API and nothing else.
 
-Every function goes from files to an Arrow table in memory, definitions and project included, and keeps the spine's
-`row_id` (or TRANSACTION_ID), by which the answers are compared.
+Every function goes from files to an Arrow table in memory, definitions and project included, and keeps the
+spine's `row_id` (or TRANSACTION_ID), by which the answers are compared.
 """
 
 from __future__ import annotations
@@ -56,7 +56,18 @@ def latest(log: str, spine: str, columns: list[str]) -> pa.Table:
 
 def handbook(path: str) -> pa.Table:
     """OURS for `handbook`: the 14 features of examples/fraud_handbook, for every transaction."""
-    from asof import Entity, Events, FeatureService, FeatureView, Parquet, count, mean, ratio, request_feature, sum
+    from asof import (
+        Entity,
+        Events,
+        FeatureService,
+        FeatureView,
+        Parquet,
+        count,
+        mean,
+        ratio,
+        request_feature,
+        sum,
+    )
 
     columns = {"CUSTOMER_ID": "CUSTOMER_ID::INTEGER", "TERMINAL_ID": "TERMINAL_ID::INTEGER"}
     transactions = Events("transactions", Parquet(path), event_time="TX_DATETIME", columns=columns)

@@ -1,7 +1,8 @@
 """The environment in which the other sides run: their own, so that what asof needs never decides what they get.
 
-`peers.txt` pins it with hashes (made with `uv pip compile --universal --python-version 3.11 --generate-hashes` from `peers.in`).
-Set ASOF_BENCH_PEERS to the Python of an environment that has these packages already, to make none.
+`peers.txt` pins it with hashes (made with `uv pip compile --universal --python-version 3.11 --generate-hashes`
+from `peers.in`). Set ASOF_BENCH_PEERS to the Python of an environment that has these packages already, to make
+none.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def python() -> str:
 
 
 def _make(folder: Path) -> None:
-    print("bench: making the environment of the other sides (DuckDB, Polars; about 130 MB to download, once) ...", flush=True)
+    print(
+        "bench: making the environment of the other sides (DuckDB, Polars; about 130 MB to download, once) ...",
+        flush=True,
+    )
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(part)], check=True)

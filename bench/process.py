@@ -40,7 +40,9 @@ class Worker:
         self.samples: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        threads = {name: str(self.threads) for name in ("ASOF_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")}
+        threads = {
+            name: str(self.threads) for name in ("ASOF_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+        }
         self.process = subprocess.Popen(
             [self.side.python, "-m", "bench.worker", self.side.target, json.dumps(self.side.arguments)],
             cwd=ROOT,

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,9 @@ def commit() -> dict[str, Any]:
 
 
 def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def write(rows: Sequence[Row], options: Options, facts: dict[str, Any]) -> None:
@@ -75,8 +78,14 @@ def show(rows: Sequence[Row]) -> None:
     from rich.table import Table
 
     table = Table(title="asof bench")
-    for column, justify in (("bench", "left"), ("asof", "right"), ("other", "right"), ("", "left"), ("ratio", "right")):
-        table.add_column(column, justify=justify)
+    for column, justify in (
+        ("bench", "left"),
+        ("asof", "right"),
+        ("other", "right"),
+        ("", "left"),
+        ("ratio", "right"),
+    ):
+        table.add_column(column, justify=justify, no_wrap=True)
     table.add_column("bar")
     table.add_column("holds")
     for row in rows:
@@ -84,7 +93,7 @@ def show(rows: Sequence[Row]) -> None:
             row.name, _number(row.ours, row.unit), _number(row.other, row.unit), row.other_name, _ratio(row),
             row.bar or "", {True: "yes", False: "[bold red]NO", None: ""}[row.holds],
         )  # fmt: skip
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     console.print(table)
     for row in rows:
         for note in row.notes:
@@ -96,4 +105,4 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def _ratio(row: Row) -> str:
-    return "" if row.ratio is None else f"{row.ratio:.2f}x {row.ratio_is if row.measured_ratio is None else ''}".rstrip()
+    return "" if row.ratio is None else f"{row.ratio:.2f}x {row.ratio_is}"

@@ -1,8 +1,9 @@
-"""Runs one side in a process of its own: reads orders from standard input, answers on standard output, a line of JSON each.
+"""Runs one side in a process of its own: orders come on standard input, answers go out as lines of JSON.
 
-`python -m bench.worker bench.windows:duckdb_join '{"log": ...}'`, then lines such as `{"do": "run"}`. The process
-stays alive between runs, so that what is measured is a warm side; a fresh process with one run shows the peak of memory.
-This file and those that hold the other sides import neither asof nor anything that peers do not have.
+`python -m bench.worker bench.windows:duckdb_join '{"log": ...}'`, then lines such as `{"do": "run"}`. The
+process stays alive between runs, so that what is measured is a warm side; a fresh process with one run shows
+the peak of memory. This file and those that hold the other sides import neither asof nor anything that peers do
+not have.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ KIB = 1024
 def memory() -> dict[str, int]:
     """Resident bytes of this process: now, and at the highest so far; pages of mapped files count in both.
 
-    Linux: VmHWM, since ru_maxrss would also count what the parent had resident when it started us. Elsewhere: ru_maxrss.
+    Linux: VmHWM, since ru_maxrss also counts what the parent had resident when it started us. Elsewhere: ru_maxrss.
     """
     status = Path("/proc/self/status")
     if not status.exists():
@@ -82,7 +83,7 @@ class Session:
 
     def save(self, path: str) -> dict[str, Any]:
         """Writes the newest result as an Arrow file, for the comparison."""
-        import pyarrow.feather as feather
+        from pyarrow import feather
 
         feather.write_feather(self.result, path, compression="uncompressed")
         return {"path": path}

@@ -120,6 +120,10 @@ class History:
         sort.running_max(self.starts, last, 0, self.starts.size - 1, out)
         return out
 
+    def without_own(self) -> History:
+        """The same history for questions in which no own row counts."""
+        return self if self.own == 0 else replace(self, own=0)
+
     @property
     def rows(self) -> Rows:
         """What the kernels ask of each row: known-at, until when visible, whether final."""

@@ -79,8 +79,8 @@ def _drop_known_own(h, q, own_code, code_starts, code_rows, q0, q1):
 class Locator:
     """Finds and remembers the row ranges of windows for one set of queries."""
 
-    def __init__(self, history: History, queries: Queries) -> None:
-        self.history, self.queries = history, queries
+    def __init__(self, history: History, queries: Queries, own: Ints | None = None) -> None:
+        self.history, self.queries, self._given_own = history, queries, own
         self._ranges: dict[Window, Ranges] = {}
 
     def ranges(self, window: Window) -> Ranges:
@@ -97,15 +97,18 @@ class Locator:
         in_chunks(queries.size, history.threads, lambda q0, q1: kernels.locate(*args, q0, q1, a, p, b))
         own = self._own(window)
         found: Ranges = (a, p, b, queries.as_known, own)
-        if (own >= 0).any() and history.own_code.size and queries.own_code.size:
+        if self._given_own is None and (own >= 0).any() and history.own_code.size and queries.own_code.size:
             starts, rows = self._rows_by_code()
             _drop_known_own(history.rows, found, queries.own_code, starts, rows, 0, queries.size)
         return found
 
     def _own(self, window: Window) -> Ints:
+        if self._given_own is not None:
+            return self._given_own
         if self.history.own == 0 or window.offset_us or window.forward:
             return np.full(self.queries.size, -1, np.int64)
-        return self.history.size + np.arange(self.queries.size, dtype=np.int64)
+        own = self.history.size + np.arange(self.queries.size, dtype=np.int64)
+        return np.where(self.queries.group >= 0, own, -1)
 
     def _rows_by_code(self) -> tuple[Ints, Ints]:
         codes = self.history.own_code

@@ -83,9 +83,9 @@ class DuckDBTable:
             check_name("DuckDBTable: table", part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InMemory:
-    """A table held by the process: anything with `__arrow_c_stream__` (PyArrow, pandas, Polars, ...)."""
+    """A table held by the process: anything with `__arrow_c_stream__` (PyArrow, pandas, Polars, ...); equal to itself only."""
 
     table: Any = field(compare=False, repr=False)
     name: str = "memory"

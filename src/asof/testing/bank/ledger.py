@@ -83,7 +83,7 @@ class _Ledger:
         self.purchase_cents = purchases.ledger_cents
         self.debits, self.debits_on = debits, _DayIndex(debits.settle, period.days, debits.account)
         self.earlier = _earlier_same_day(debits, self.debits_on.order)
-        self.refunds_on = _DayIndex(debits.day + debits.claim_days, period.days)
+        self.refunds_on = _DayIndex(np.maximum(debits.day + debits.claim_days, debits.settle + 1), period.days)
         self.code = debits.claim.copy()
         self.taken = np.zeros(len(debits), dtype=np.bool_)
         self.declined = np.zeros(len(purchases), dtype=np.bool_)

@@ -80,7 +80,7 @@ def draw_bills(accounts: Accounts, merchants: Merchants, rng: np.random.Generato
     sec = np.where(rng.random(shape) < 0.35, WEB, PPD)
     return Bills(
         cents=np.where(has, share * accounts.income[:, None], 0.0),
-        due=(28 * rng.random(shape) ** 1.6).astype(np.int64),
+        due=(28 * rng.random(shape) ** 2.2).astype(np.int64),
         merchant=merchants.biller(rng.random(shape)),
         sec=np.where(accounts.segment[:, None] == BUSINESS, CCD, sec),
     )
@@ -130,7 +130,7 @@ def draw_single_debits(
         period,
         account=account,
         day=day,
-        initiated_us=period.midnight_us(day) + draw_daytime_us(count, rng, hour=15.0) + rng.integers(0, 1_000, count),
+        initiated_us=period.midnight_us(day) + draw_daytime_us(count, rng, hour=15.0) + 1_000 * rng.integers(0, 1_000, count),
         cents=whole_cents(usual * np.exp(0.95 * rng.standard_normal(count))),
         merchant=merchants.counterparty(rng.random(count)),
         device=np.where(sec == WEB, devices.in_use(account, day, rng), NONE),

@@ -26,7 +26,7 @@ from asof.testing.bank.population import FAVOURITES, Accounts, Merchants, Period
 from asof.testing.bank.schema import SPENDING
 
 PURCHASES_PER_DAY = 1.75  # per account of average activity
-_FATES = {Fate.DIRECT: 0.12, Fate.POSTS: 0.80, Fate.VANISHES: 0.035, Fate.VOIDED: 0.025, Fate.STAYS: 0.02}
+_FATES = {Fate.DIRECT: 0.12, Fate.POSTS: 0.805, Fate.VANISHES: 0.05, Fate.VOIDED: 0.01, Fate.STAYS: 0.015}
 _WEEKDAY = np.array([0.92, 0.92, 0.95, 1.0, 1.2, 1.25, 0.76])  # Monday first
 _DINING, _FUEL, _TRAVEL, _CASH = (
     [spending.name for spending in SPENDING].index(name) for name in ("dining", "fuel", "travel", "cash")

@@ -54,7 +54,7 @@ def write_versions(flow: Flow, end_us: int, rng: np.random.Generator) -> Version
     next_us = np.concatenate([known_us[:, 1], known_us[:, 2], np.full(len(flow), NEVER_US)])
     kept = versions.known_us < end_us
     versions = Versions.join([versions.take(kept), _duplicates(versions.take(kept), next_us[kept], end_us, rng)])
-    return versions.take(np.lexsort((versions.status, versions.transaction, versions.known_us)))
+    return versions.take(np.argsort(versions.known_us, kind="stable"))
 
 
 def _known_us(flow: Flow) -> I64:

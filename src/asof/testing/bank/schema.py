@@ -67,11 +67,11 @@ class Segment:
 
 
 SEGMENTS = (
-    Segment("salaried", 0.42, 4_200.0, "biweekly", 0.90, 0.80, 0.8),
-    Segment("gig", 0.20, 2_600.0, "irregular", 0.98, 0.45, 1.1),
-    Segment("student", 0.16, 1_500.0, "biweekly", 0.97, 0.50, 1.3),
-    Segment("retired", 0.14, 2_900.0, "monthly", 0.86, 0.85, 1.7),
-    Segment("small_business", 0.08, 9_000.0, "irregular", 0.93, 0.65, 0.5),
+    Segment("salaried", 0.42, 4_200.0, "biweekly", 0.84, 0.88, 0.8),
+    Segment("gig", 0.20, 2_600.0, "irregular", 0.93, 0.62, 1.1),
+    Segment("student", 0.16, 1_500.0, "biweekly", 0.92, 0.66, 1.3),
+    Segment("retired", 0.14, 2_900.0, "monthly", 0.80, 0.92, 1.7),
+    Segment("small_business", 0.08, 9_000.0, "irregular", 0.88, 0.80, 0.5),
 )
 BUSINESS = 4
 

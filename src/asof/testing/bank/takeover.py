@@ -18,7 +18,7 @@ from asof.testing.bank.population import Accounts, Merchants, Period
 from asof.testing.bank.purchases import card_flow
 from asof.testing.bank.schema import BUSINESS, SPENDING
 
-_PER_ACCOUNT_MONTH = 0.013
+_PER_ACCOUNT_MONTH = 0.018
 _TARGETS = np.array([[s.name for s in SPENDING].index(name) for name in ("online", "electronics", "travel")])
 
 
@@ -58,10 +58,10 @@ def draw_stolen_debits(
     rng: np.random.Generator,
 ) -> tuple[Debits, Logins]:
     """A burst of larger debits, most of them at risky counterparties; the owner claims seven of eight."""
-    which = np.repeat(np.arange(len(episodes)), 1 + rng.poisson(1.4, len(episodes)))
+    which = np.repeat(np.arange(len(episodes)), 1 + rng.poisson(1.6, len(episodes)))
     theft = episodes.take(which)
     count = len(theft)
-    initiated_us = theft.start_us + whole_ms(theft.length_us * rng.random(count)) + rng.integers(0, 1_000, count)
+    initiated_us = theft.start_us + whole_ms(theft.length_us * rng.uniform(0.25, 1.0, count))
     day = _day_of(period, initiated_us)
     device = _device(devices, theft, day, rng)
     risky = merchants.risky[(rng.random(count) * len(merchants.risky)).astype(np.int64)]
@@ -96,7 +96,7 @@ def draw_stolen_purchases(
     theft = episodes.take(which)
     count = len(theft)
     test = rng.random(count) < 0.3
-    elapsed = np.where(test, 0.2, 1.0) * rng.random(count)
+    elapsed = np.where(test, 0.2, 0.7) * rng.random(count)
     occurred_us = theft.start_us + whole_ms(theft.length_us * elapsed) // SECOND_US * SECOND_US
     day = _day_of(period, occurred_us)
     category = _TARGETS[(len(_TARGETS) * rng.random(count)).astype(np.int64)]

@@ -1,0 +1,425 @@
+"""The embedded engine: DuckDB reads and projects history.
+
+Rows come in the source's own order (DuckDB keeps it without joins and sorts), so equal inputs give equal outputs. SQL from
+definitions is checked by `expression.py` first; the session runs in UTC, loads no extension from anywhere and reads no
+environment. Driver errors are translated in `_translated`, and messages that could quote a value are not passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
+from asof.engines import expression, files, tables
+from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, PART, KeyFilter, Scan, Snapshot
+from asof.errors import (
+    AsofError,
+    BackendError,
+    CorruptSource,
+    DataError,
+    DefinitionError,
+    InvalidExpression,
+    LimitError,
+    MissingColumn,
+    NumericOverflow,
+    WrongType,
+    did_you_mean,
+)
+
+_SAFE_MARGIN = timedelta(days=1)
+_CSV_ROW_BYTES = 40
+
+
+def quote(name: str) -> str:
+    """A column's or table's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """A value in SQL.
+
+    Example:
+        >>> literal("it's"), literal(3)
+        ("'it''s'", '3')
+    """
+    if isinstance(value, bool | int):
+        return str(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return f"DATE '{value.isoformat()}'"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source as SQL: a FROM clause and the columns that it has."""
+
+    sql: str
+    columns: dict[str, pa.DataType]
+
+
+class DuckDBEngine:
+    """DuckDB within this process: `root` is where relative paths start, `memory_bytes` what it may use before it spills."""
+
+    def __init__(self, root: Path, *, threads: int = 2, memory_bytes: int = 2**31, spill_dir: Path | None = None) -> None:
+        self.root = root
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": f"{max(memory_bytes, 2**27)}B",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "preserve_insertion_order": True,
+        }
+        if spill_dir is not None:
+            config["temp_directory"] = str(spill_dir)
+        self._database = duckdb.connect(":memory:", config=config)
+        self._sources: dict[Mapped, _Source] = {}
+        self._attached: dict[str, str] = {}
+        self._objects: dict[str, object] = {}
+
+    def close(self) -> None:
+        """Release DuckDB's memory and files."""
+        self._database.close()
+
+    def schema(self, source: Mapped) -> dict[str, pa.DataType]:
+        """Columns of a source, derived and mapped ones included, with their Arrow types.
+
+        Raises:
+            SourceNotFound, CorruptSource: the history is not there, or is no file of its format.
+            MissingColumn: a derived column reads a column that is not there.
+        """
+        return dict(self._source(source).columns)
+
+    def check_expression(self, where: str, sql: str) -> tuple[str, ...]:
+        """The columns that an SQL expression reads; raises InvalidExpression where it is no plain expression."""
+
+        def serialize(statement: str) -> str:
+            with self._cursor(where) as cursor:
+                return str(cursor.execute("select json_serialize_sql(?)", [statement]).fetchall()[0][0])
+
+        return expression.check_expression(where, sql, serialize)
+
+    def read(self, scan: Scan, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """The rows of a scan, batch by batch, always in the same order, and their schema.
+
+        Raises:
+            MissingColumn, WrongType, InvalidExpression: a column or an expression does not fit the source.
+            CorruptSource, NumericOverflow, BackendError: what DuckDB met while reading.
+        """
+        where = f"source {scan.source.source.name!r}"
+        sql = self._scan_sql(scan)
+        columns = self._columns(where, f"({sql})")
+        _check_predicates(where, columns, scan)
+        return pa.schema(list(columns.items())), self._batches(where, sql, batch_rows)
+
+    def _batches(self, where: str, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        with self._cursor(where) as cursor:
+            yield from cursor.sql(sql).to_arrow_reader(batch_rows)
+
+    def load(self, source: Mapped | str) -> pa.Table:
+        """All columns and rows of a source, or of a query of the user's own."""
+        if isinstance(source, str):
+            with self._cursor("query") as cursor:
+                return cursor.sql(source).to_arrow_table()
+        found = self._source(source)
+        with self._cursor(f"source {source.source.name!r}") as cursor:
+            return cursor.sql(f"select * from {found.sql}").to_arrow_table()
+
+    def count_rows(self, source: Events) -> int:
+        """How many rows a source has: from metadata, for CSV guessed from its size."""
+        where, history = f"source {source.name!r}", source.history
+        if isinstance(history, CSV) and not any(files.is_remote(path) for path in history.paths):
+            found = files.find_files(where, history.paths, self.root)
+            return sum(file.stat().st_size for file in found) // _CSV_ROW_BYTES
+        sql = self._source(Mapped(source)).sql
+        with self._cursor(where) as cursor:
+            return int(cursor.execute(f"select count(*) from {sql}").fetchall()[0][0])
+
+    def split(self, scan: Scan, keys: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, pa.Array]:
+        """For a partitioned scan: the partition of each of the keys given, and the hashes of the event keys whose versions lie in
+        more than one partition."""
+        where = f"source {scan.source.source.name!r}"
+        names = [f"k{i}" for i in range(len(keys))]
+        typed = ", ".join(f"{name}::{dtype.duckdb}" for name, (_, dtype) in zip(names, scan.keys, strict=True))
+        with self._cursor(where) as cursor:
+            cursor.register("asof_keys", pa.table(list(keys), names=names))
+            sql = f"select {_part_sql(typed, scan.partitions)} AS part from asof_keys"
+            numbers = cursor.sql(sql).to_arrow_table()["part"].combine_chunks()
+        if scan.source.source.key is None:
+            return numbers, pa.array([], pa.int64())
+        inner = self._scan_sql(scan)
+        sql = (
+            f"select {HASH} from ({inner}) where {KEY} is not null"
+            f" group by {HASH} having min({PART}) <> max({PART})"
+        )
+        with self._cursor(where) as cursor:
+            return numbers, cursor.sql(sql).to_arrow_table()[HASH].combine_chunks()
+
+    def snapshots(self, source: Events) -> tuple[Snapshot, ...]:
+        """The identities of a source's files; of its table's content where it is in memory."""
+        history = source.history
+        if isinstance(history, InMemory):
+            return (tables.snapshot(history.name, tables.as_table(history.table)),)
+        if isinstance(history, DuckDBTable):
+            return (files.snapshot(self.root / history.database, self.root),)
+        if any(files.is_remote(path) for path in history.paths):
+            return tables.remote_snapshots(history.paths)
+        found = files.find_files(f"source {source.name!r}", history.paths, self.root)
+        return tuple(files.snapshot(file, self.root) for file in found)
+
+    @contextmanager
+    def _cursor(self, where: str) -> Generator[duckdb.DuckDBPyConnection]:
+        cursor = self._database.cursor()
+        try:
+            with _translated(where):
+                cursor.execute("SET TimeZone='UTC'").fetchall()
+                cursor.execute(f"SET file_search_path={literal(self.root)}").fetchall()
+                for name, held in self._objects.items():
+                    cursor.register(name, held)
+                yield cursor
+        finally:
+            cursor.close()
+
+    def _source(self, mapped: Mapped) -> _Source:
+        found = self._sources.get(mapped)
+        if found is None:
+            found = self._open(mapped)
+            self._sources[mapped] = found
+        return found
+
+    def _open(self, mapped: Mapped) -> _Source:
+        source = mapped.source
+        where = f"source {source.name!r}"
+        sql = self._location_sql(where, source)
+        for layer in (source.columns, mapped.columns):
+            columns = self._columns(where, sql)
+            if layer:
+                for name, text in layer:
+                    self._check_columns(f"{where}: column {name!r}", text, columns)
+                taken = [quote(name) for name, _ in layer if name in columns]
+                star = f"* EXCLUDE ({', '.join(taken)})" if taken else "*"
+                made = ", ".join(f"({text}\n) AS {quote(name)}" for name, text in layer)
+                sql = f"(SELECT {star}, {made} FROM {sql})"
+        return _Source(sql, self._columns(where, sql))
+
+    def _columns(self, where: str, sql: str) -> dict[str, pa.DataType]:
+        with self._cursor(where) as cursor:
+            schema = cursor.sql(f"select * from {sql} limit 0").to_arrow_table().schema
+        return dict(zip(schema.names, schema.types, strict=True))
+
+    def _check_columns(self, where: str, sql: str, columns: Sequence[str] | dict[str, pa.DataType]) -> None:
+        folded = {name.lower() for name in columns}
+        for name in self.check_expression(where, sql):
+            if name.lower() not in folded:
+                raise MissingColumn(
+                    f"{where}: {sql!r} reads {name!r}, which is no column of the source",
+                    hint=did_you_mean(name, columns),
+                    column=name,
+                )
+
+    def _location_sql(self, where: str, source: Events) -> str:
+        history = source.history
+        if isinstance(history, InMemory):
+            return self._held(tables.as_table(history.table))
+        if isinstance(history, DuckDBTable):
+            return self._attach(where, history)
+        if any(files.is_remote(path) for path in history.paths):
+            return self._held(tables.open_remote(where, history))
+        found = files.find_files(where, history.paths, self.root)
+        if isinstance(history, ArrowFile):
+            files.check_format(where, found, "Arrow")
+            return self._held(tables.open_arrow(found))
+        names = ", ".join(literal(str(file)) for file in found)
+        if isinstance(history, Parquet):
+            files.check_format(where, found, "Parquet")
+            return f"read_parquet([{names}], hive_partitioning={str(history.hive).lower()})"
+        return _csv_sql(history, names)
+
+    def _held(self, table: object) -> str:
+        name = f"asof_held_{len(self._objects)}"
+        self._objects[name] = table
+        return name
+
+    def _attach(self, where: str, history: DuckDBTable) -> str:
+        file = files.find_files(where, [history.database], self.root)[0]
+        alias = self._attached.get(str(file))
+        if alias is None:
+            alias = f"asof_db_{len(self._attached)}"
+            with _translated(where):
+                cursor = self._database.cursor()
+                cursor.execute(f"ATTACH {literal(str(file))} AS {alias} (READ_ONLY)").fetchall()
+                cursor.close()
+            self._attached[str(file)] = alias
+        return ".".join(quote(part) for part in (alias, *history.table.split(".")))
+
+    def _scan_sql(self, scan: Scan) -> str:
+        found = self._source(scan.source)
+        source = scan.source.source
+        where = f"source {source.name!r}"
+        picked = self._time_columns(where, source, found.columns)
+        keys = [self._key_sql(where, sql, str(dtype.duckdb), found.columns) for sql, dtype in scan.keys]
+        picked += [f"{sql} AS k{i}" for i, sql in enumerate(keys)]
+        for i, name in enumerate(scan.values):
+            self._need(where, name, found.columns)
+            picked.append(f"{quote(name)} AS v{i}")
+        for i, text in enumerate(scan.predicates):
+            self._check_columns(f"{where}: predicate", text, found.columns)
+            picked.append(f"({text}\n) AS p{i}")
+        if source.key is not None:
+            picked += self._key_columns(where, source, found.columns)
+        if scan.partitions > 1:
+            picked.append(f"{_part_sql(', '.join(keys), scan.partitions)} AS {PART}")
+        sql = f"SELECT {', '.join(picked)} FROM {found.sql}{self._where(scan, keys, found.columns)}"
+        if source.sequence is not None:
+            self._need(where, source.sequence, found.columns)
+            sql += f" ORDER BY {quote(source.sequence)}"
+        return sql
+
+    def _time_columns(self, where: str, source: Events, columns: dict[str, pa.DataType]) -> list[str]:
+        picked = [f"{self._micros(where, source, source.event_time, columns)} AS {EVENT}"]
+        if source.known_at is not None:
+            picked.append(f"{self._micros(where, source, source.known_at, columns)} AS {KNOWN}")
+        return picked
+
+    def _micros(self, where: str, source: Events, name: str, columns: dict[str, pa.DataType]) -> str:
+        self._need(where, name, columns)
+        arrow = columns[name]
+        if pa.types.is_timestamp(arrow) or pa.types.is_date(arrow):
+            naive = pa.types.is_date(arrow) or arrow.tz is None
+            if naive and source.zone is not None:
+                return f"epoch_us(timezone({literal(source.zone)}, {quote(name)}::TIMESTAMP))"
+            return f"epoch_us({quote(name)})"
+        raise WrongType(
+            f"{where}: time column {name!r} has type {arrow}",
+            hint='make it a timestamp in columns={"at": "..."} of the source',
+            column=name,
+        )
+
+    def _key_sql(self, where: str, sql: str, wanted: str, columns: dict[str, pa.DataType]) -> str:
+        if sql in columns:
+            kind = _key_kind(columns[sql])
+            if kind is None or kind != _wanted_kind(wanted):
+                raise WrongType(
+                    f"{where}: entity key {sql!r} has type {columns[sql]}, the entity declares {wanted}",
+                    hint=f'map it in the view: keys={{"...": "cast({sql} as {wanted.lower()})"}}',
+                    column=sql,
+                )
+            return f"{quote(sql)}::{wanted}"
+        if sql.isidentifier():
+            self._need(where, sql, columns)
+        self._check_columns(f"{where}: entity key", sql, columns)
+        return f"({sql}\n)::{wanted}"
+
+    def _key_columns(self, where: str, source: Events, columns: dict[str, pa.DataType]) -> list[str]:
+        name = str(source.key)
+        self._need(where, name, columns)
+        exact = pa.types.is_integer(columns[name])
+        number = f"{quote(name)}::BIGINT" if exact else f"hash({quote(name)}::VARCHAR)"
+        picked = [f"{number} AS {HASH}", f"{quote(name)}::{'BIGINT' if exact else 'VARCHAR'} AS {KEY}"]
+        if source.deleted is not None:
+            self._check_columns(f"{where}: deleted", source.deleted, columns)
+            picked.append(f"coalesce(({source.deleted}\n), false) AS {DELETED}")
+        return picked
+
+    def _need(self, where: str, name: str, columns: dict[str, pa.DataType]) -> None:
+        if name not in columns:
+            raise MissingColumn(f"{where} has no column {name!r}", hint=did_you_mean(name, columns), column=name)
+
+    def _where(self, scan: Scan, keys: Sequence[str], columns: dict[str, pa.DataType]) -> str:
+        source = scan.source.source
+        tests: list[str] = []
+        if scan.event_range is not None:
+            tests.append(_range_sql(source.event_time, columns[source.event_time], scan.event_range))
+        for sql, filtered in zip(keys, scan.key_filters, strict=False):
+            if filtered is not None:
+                tests.append(_key_filter_sql(sql, filtered))
+        return f" WHERE {' AND '.join(tests)}" if tests else ""
+
+
+def _check_predicates(where: str, columns: dict[str, pa.DataType], scan: Scan) -> None:
+    for i, text in enumerate(scan.predicates):
+        arrow = columns[f"p{i}"]
+        if not pa.types.is_boolean(arrow) and not pa.types.is_null(arrow):
+            raise WrongType(f"{where}: predicate {text!r} gives {arrow}, not true or false")
+
+
+def _part_sql(keys: str, partitions: int) -> str:
+    return f"(hash({keys}) % {partitions})::INTEGER"
+
+
+def _csv_sql(history: CSV, names: str) -> str:
+    types = ", ".join(f"{literal(name)}: {literal(dtype.duckdb)}" for name, dtype in history.columns)
+    typed = f", types={{{types}}}" if types else ""
+    return f"read_csv([{names}], header=true, delim={literal(history.delimiter)}{typed})"
+
+
+def _range_sql(name: str, arrow: pa.DataType, event_range: tuple[int, int]) -> str:
+    """A range of event times with a day of margin (zones), in the column's own type, so that files can be skipped."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    edges: list[str] = []
+    for edge_us, margin, sign in zip(event_range, (-_SAFE_MARGIN, _SAFE_MARGIN), (">=", "<"), strict=True):
+        try:
+            edge = epoch + timedelta(microseconds=edge_us) + margin
+        except OverflowError:
+            continue
+        kind = "DATE" if pa.types.is_date(arrow) else "TIMESTAMP" if arrow.tz is None else "TIMESTAMPTZ"
+        text = edge.date().isoformat() if kind == "DATE" else edge.replace(tzinfo=None).isoformat(" ")
+        edges.append(f"{quote(name)} {sign} {kind} '{text}'")
+    return f"(({' AND '.join(edges)}) OR {quote(name)} IS NULL)" if edges else "true"
+
+
+def _key_filter_sql(sql: str, filtered: KeyFilter) -> str:
+    if filtered.values:
+        return f"({sql} IN ({', '.join(literal(value) for value in filtered.values)}) OR {sql} IS NULL)"
+    return f"({sql} BETWEEN {literal(filtered.least)} AND {literal(filtered.largest)} OR {sql} IS NULL)"
+
+
+def _key_kind(arrow: pa.DataType) -> str | None:
+    if pa.types.is_integer(arrow):
+        return "integer"
+    if pa.types.is_boolean(arrow):
+        return "bool"
+    if pa.types.is_date(arrow):
+        return "date"
+    if pa.types.is_dictionary(arrow):
+        return _key_kind(arrow.value_type)
+    return "string" if pa.types.is_string(arrow) or pa.types.is_large_string(arrow) else None
+
+
+def _wanted_kind(duckdb_type: str) -> str:
+    return {"VARCHAR": "string", "BIGINT": "integer", "INTEGER": "integer", "BOOLEAN": "bool", "DATE": "date"}[
+        duckdb_type
+    ]
+
+
+@contextmanager
+def _translated(where: str) -> Generator[None]:
+    """Driver errors as asof's; what may quote a value is not repeated."""
+    try:
+        yield
+    except AsofError:
+        raise
+    except (duckdb.ConversionException, duckdb.OutOfRangeException) as exc:
+        kind = NumericOverflow if isinstance(exc, duckdb.OutOfRangeException) else DataError
+        hint = "cast it in the source's columns, for example try_cast(x as decimal(18,2))"
+        raise kind(f"{where}: a value does not fit the type that an expression gives it", hint=hint) from None
+    except duckdb.OutOfMemoryException as exc:
+        raise LimitError(f"{where}: out of memory", hint="raise memory_limit or set spill_dir") from exc
+    except (duckdb.ParserException, duckdb.BinderException, duckdb.SyntaxException) as exc:
+        text = str(exc).partition("\n")[0]
+        raise InvalidExpression(f"{where}: {text}", hint="check the SQL in its definition") from exc
+    except duckdb.CatalogException as exc:
+        raise DefinitionError(f"{where}: {str(exc).partition(chr(10))[0]}") from exc
+    except (duckdb.InvalidInputException, duckdb.SerializationException) as exc:
+        raise CorruptSource(f"{where}: DuckDB cannot read it: {str(exc).partition(chr(10))[0][:200]}") from exc
+    except duckdb.IOException as exc:
+        raise BackendError(f"{where}: {str(exc).partition(chr(10))[0][:200]}", retryable=True) from exc
+    except duckdb.Error as exc:
+        name = type(exc).__name__
+        raise BackendError(f"{where}: DuckDB failed with {name}", hint="see the cause above") from exc

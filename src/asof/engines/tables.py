@@ -1,0 +1,109 @@
+"""Tables that DuckDB does not open itself: in memory, Arrow IPC files, and object stores through Arrow's filesystems."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.ipc as ipc
+
+from asof.define.source import CSV, ArrowFile, Parquet
+from asof.engines.scan import Snapshot
+from asof.errors import BackendError, SourceNotFound
+
+
+def as_table(held: object) -> pa.Table:
+    """An Arrow table of anything with `__arrow_c_stream__`."""
+    return held if isinstance(held, pa.Table) else pa.table(held)  # pyright: ignore[reportArgumentType]
+
+
+def open_arrow(files: Sequence[Path]) -> pa.Table:
+    """Arrow IPC files as one memory-mapped table."""
+    return pa.concat_tables([ipc.open_file(pa.memory_map(str(file))).read_all() for file in files])
+
+
+def open_remote(where: str, history: Parquet | CSV | ArrowFile) -> ds.Dataset:
+    """Files of an object store as a dataset; credentials and region come from the environment, as Arrow finds them.
+
+    Raises:
+        SourceNotFound: nothing matches. BackendError: the store did not answer.
+    """
+    filesystem, found = _find_remote(where, history.paths)
+    kind = {Parquet: "parquet", CSV: "csv", ArrowFile: "ipc"}[type(history)]
+    hive = "hive" if isinstance(history, Parquet) and history.hive else None
+    try:
+        return ds.dataset([info.path for info in found], filesystem=filesystem, format=kind, partitioning=hive)
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise BackendError(f"{where}: the object store failed", retryable=True) from exc
+
+
+def remote_snapshots(paths: Sequence[str]) -> tuple[Snapshot, ...]:
+    """Identities of remote files: path, size and time of change (stores do not change a file in place)."""
+    _, found = _find_remote("source", paths)
+    return tuple(
+        Snapshot(i.path, int(i.size), hashlib.sha256(f"{i.size}:{i.mtime_ns}".encode()).hexdigest()) for i in found
+    )
+
+
+def _find_remote(where: str, paths: Sequence[str]) -> tuple[pafs.FileSystem, list[pafs.FileInfo]]:
+    found: list[pafs.FileInfo] = []
+    filesystem: pafs.FileSystem | None = None
+    for path in paths:
+        try:
+            filesystem, place = pafs.FileSystem.from_uri(path.partition("*")[0])
+            folder = place if "*" not in path else place.rpartition("/")[0]
+            infos = _list(filesystem, folder, recursive="**" in path or "/" in path.partition("*")[2])
+        except (OSError, pa.ArrowInvalid) as exc:
+            raise BackendError(f"{where}: cannot reach {path!r}", retryable=True) from exc
+        pattern = path.partition("://")[2].partition("?")[0]
+        matches = [info for info in infos if "*" not in path or Path(info.path).match(pattern)]
+        if not matches:
+            raise SourceNotFound(f"{where}: no file matches {path!r}", path=path)
+        found += sorted(matches, key=lambda info: info.path)
+    return cast("pafs.FileSystem", filesystem), found
+
+
+def _list(filesystem: pafs.FileSystem, place: str, *, recursive: bool) -> list[pafs.FileInfo]:
+    info = cast("pafs.FileInfo", filesystem.get_file_info(place))
+    if info.type == pafs.FileType.File:
+        return [info]
+    listed = cast("list[pafs.FileInfo]", filesystem.get_file_info(pafs.FileSelector(place, recursive=recursive)))
+    return [each for each in listed if each.type == pafs.FileType.File]
+
+
+def snapshot(name: str, table: pa.Table) -> Snapshot:
+    """The identity of a table in memory: a SHA-256 of its schema and its values in IPC form."""
+    digest = hashlib.sha256()
+    whole = table.combine_chunks()
+    sink = _DigestSink(digest)
+    with ipc.new_stream(pa.PythonFile(sink, mode="w"), whole.schema) as writer:
+        writer.write_table(whole)
+    return Snapshot(name, whole.nbytes, digest.hexdigest())
+
+
+class _DigestSink:
+    """A file that only digests what is written to it."""
+
+    closed = False
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self._digest, self._size = digest, 0
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""

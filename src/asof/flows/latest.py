@@ -1,0 +1,115 @@
+"""Latest values by streaming: the newest visible row of each spine row, without sorting a history that nothing revises."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+
+from asof.compute.aggregate import latest_result
+from asof.compute.arrays import Ints
+from asof.compute.arrow import to_column, valid_mask
+from asof.compute.asof import AsOf
+from asof.compute.entity_index import EntityIndex
+from asof.define.source import parts_of
+from asof.define.window import END_US
+from asof.engines.scan import EVENT, KNOWN, Engine, Scan
+from asof.flows.feature_columns import Asked, GroupColumns, Settings
+from asof.flows.groups import Group
+from asof.flows.read_history import BATCH_ROWS, count_batch, scans_of
+
+_COMPACT = 4  # kept rows per spine row before the overwritten ones are let go
+
+
+class _Kept:
+    """The best row of each spine row so far: columns in order of arrival, and where each spine row's stands."""
+
+    def __init__(self, size: int) -> None:
+        self.place = np.full(size, -1, np.int64)
+        self.tables: list[pa.Table] = []
+        self.rows = 0
+        self.schema: pa.Schema | None = None
+
+    def keep(self, slots: Ints, table: pa.Table) -> None:
+        self.place[slots] = self.rows + np.arange(slots.size)
+        self.tables.append(table)
+        self.rows += slots.size
+        if self.rows > _COMPACT * self.place.size:
+            self._compact()
+
+    def _compact(self) -> None:
+        used = np.flatnonzero(self.place >= 0)
+        table = pa.concat_tables(self.tables).take(pa.array(self.place[used]))
+        self.place[used] = np.arange(used.size)
+        self.tables, self.rows = [table], int(used.size)
+
+
+def latest_columns(engine: Engine, group: Group, asked: Asked, settings: Settings) -> GroupColumns:
+    """All columns of a group that holds nothing but latest values; see `Group.streams`."""
+    made = GroupColumns()
+    index = EntityIndex(asked.keys)
+    codes = np.where(asked.usable, index.spine_codes, -1)
+    order = np.lexsort((asked.at, codes))
+    starts = np.searchsorted(codes[order], np.arange(index.size + 1)).astype(np.int64)
+    limit = END_US - 1 if settings.cutoff_us is None else settings.cutoff_us
+    best = AsOf(starts, asked.at[order], limit_us=limit, hindsight=not settings.as_known)
+    kept = _Kept(order.size)
+    ranged = group.event_range(asked.at[asked.usable])
+    scans = scans_of(parts_of(group.source), group.key_sql, group.columns, group.predicates, ranged, asked.keys)
+    for scan in scans:
+        _stream(engine, scan, index, best, kept, settings, made)
+    winner = best.winners()
+    _finish(group, asked, order, winner, kept, made)
+    return made
+
+
+def _stream(
+    engine: Engine, scan: Scan, index: EntityIndex, best: AsOf, kept: _Kept, settings: Settings, made: GroupColumns
+) -> None:  # fmt: skip
+    name = scan.source.source.name
+    total = engine.count_rows(scan.source.source)
+    with settings.run.stage("read", asset=name) as stage:
+        schema, batches = engine.read(scan, BATCH_ROWS)
+        values = [f"v{i}" for i in range(len(scan.values))]
+        kept.schema = pa.schema([schema.field(name) for name in (*values, EVENT)])
+        for batch in batches:
+            count_batch(made.stats, batch, len(scan.keys))
+            stage.rows += batch.num_rows
+            stage.bytes += batch.nbytes
+            settings.progress("read", name, stage.rows, max(total, stage.rows))
+            group, event, known = _times(batch, scan, index)
+            made.late += int(np.count_nonzero((known > event) & (group >= 0)))
+            slots, rows = best.offer(group, event, known)
+            if slots.size:
+                kept.keep(slots, pa.Table.from_batches([batch.select([*values, EVENT]).take(pa.array(rows))]))
+
+
+def _times(batch: pa.RecordBatch, scan: Scan, index: EntityIndex) -> tuple[Ints, Ints, Ints]:
+    group = index.codes([batch.column(f"k{i}") for i in range(len(scan.keys))])
+    column = batch.column(EVENT)
+    if column.null_count:
+        group = np.where(valid_mask(pa.chunked_array([column])), group, -1)
+    event = column.fill_null(0).to_numpy(zero_copy_only=False)
+    if KNOWN not in batch.schema.names:
+        return group, event, event + scan.source.source.delay_us if scan.source.source.delay_us else event
+    return group, event, batch.column(KNOWN).fill_null(END_US).to_numpy(zero_copy_only=False)
+
+
+def _finish(
+    group: Group, asked: Asked, order: Ints, winner: Ints, kept: _Kept, made: GroupColumns
+) -> None:  # fmt: skip
+    rows = np.where(winner >= 0, kept.place[winner], -1)
+    inverse = np.empty(order.size, np.int64)
+    inverse[order] = np.arange(order.size)
+    rows = rows[inverse]
+    made.missing = int((rows < 0).sum())
+    table = pa.concat_tables(kept.tables) if kept.tables else cast("pa.Schema", kept.schema).empty_table()
+    picked = np.where(rows >= 0, rows, 0)
+    taken = table.take(pa.array(picked if table.num_rows else picked[:0]))
+    event = taken[EVENT].fill_null(0).to_numpy()
+    found = np.where(rows >= 0, np.arange(rows.size), -1)
+    for feature_id, feature in group.features:
+        place = group.columns.index(str(feature.column))
+        column = to_column(str(feature.column), taken[f"v{place}"])
+        made.columns[feature_id] = latest_result(column, found, event, asked.at, feature.ttl_us).to_arrow()

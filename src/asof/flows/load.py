@@ -1,0 +1,130 @@
+"""Loading a project: the user's modules are run, and what they define is found. Errors in them are told as theirs."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from asof.define.entity import Entity
+from asof.define.feature_view import FeatureView
+from asof.define.label import Label
+from asof.define.request_feature import RequestFeature
+from asof.define.service import FeatureService
+from asof.define.source import Events, Union
+from asof.errors import AsofError, DefinitionError, UnknownName, UserCodeError, did_you_mean
+
+Definition = Entity | Events | Union | FeatureView | RequestFeature | FeatureService | Label
+KINDS: dict[str, tuple[type, ...]] = {
+    "entity": (Entity,),
+    "source": (Events, Union),
+    "feature_view": (FeatureView,),
+    "request_feature": (RequestFeature,),
+    "feature_service": (FeatureService,),
+    "label": (Label,),
+}
+
+
+class Definitions:
+    """The definitions of a project by kind and name."""
+
+    def __init__(self, objects: Iterable[object] = ()) -> None:
+        self._found: dict[str, dict[str, Definition]] = {kind: {} for kind in KINDS}
+        for thing in objects:
+            self.add(thing)
+
+    def add(self, thing: object) -> None:
+        """Take one definition and what it stands on; anything else is passed over.
+
+        Raises:
+            DefinitionError: another definition of the kind has this name.
+        """
+        for kind, types in KINDS.items():
+            if isinstance(thing, types):
+                name = str(thing.name)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+                known = self._found[kind].setdefault(name, thing)  # pyright: ignore[reportArgumentType]
+                if known is not thing and known != thing:
+                    raise DefinitionError(f"two {kind.replace('_', ' ')}s are named {name!r}", name=name)
+                for below in _below(thing):
+                    self.add(below)
+
+    def list(self, kind: str) -> list[Definition]:
+        """All definitions of a kind, in order of appearance."""
+        return list(self._found[kind].values())
+
+    def get(self, kind: str, name: str) -> Definition:
+        """The definition of a name.
+
+        Raises:
+            UnknownName: there is none; the hint names the nearest.
+        """
+        found = self._found[kind].get(name)
+        if found is None:
+            words = kind.replace("_", " ")
+            hint = did_you_mean(name, self._found[kind]) or f"the project defines no {words}"
+            raise UnknownName(f"no {words} {name!r}", hint=hint, name=name, kind=kind)
+        return found
+
+
+def _below(thing: object) -> list[object]:
+    if isinstance(thing, FeatureService):
+        return [ref.view for ref in thing.refs]
+    if isinstance(thing, FeatureView | Label):
+        return [thing.entity, thing.source]
+    if isinstance(thing, Union):
+        return [part.source for part in thing.sources]
+    return []
+
+
+def load_modules(root: Path, patterns: Iterable[str]) -> list[ModuleType]:
+    """The modules that the patterns name, run in sorted order; each can import its neighbours.
+
+    Raises:
+        DefinitionError: a definition in a module is wrong, told with file and line. UserCodeError: a module raised.
+    """
+    files = sorted({file for pattern in patterns for file in root.glob(pattern) if file.is_file()})
+    sys.path.insert(0, str(root))
+    try:
+        return [_run(file, root) for file in files if file.name != "__init__.py"]
+    finally:
+        sys.path.remove(str(root))
+
+
+def _run(file: Path, root: Path) -> ModuleType:
+    relative = file.relative_to(root)
+    name = ".".join(relative.with_suffix("").parts)
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UserCodeError(f"{relative}: cannot be loaded as a module", file=str(relative))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except AsofError as exc:
+        line = _line_in(exc, file, root)
+        raise _at(exc, line) from exc
+    except SyntaxError as exc:
+        raise UserCodeError(f"{relative}:{exc.lineno}: {exc.msg}", file=str(relative), line=exc.lineno) from exc
+    except Exception as exc:  # whatever a user's module raises is told as theirs
+        where = _line_in(exc, file, root)
+        raise UserCodeError(f"{where}: {type(exc).__name__}: {exc}", file=str(relative)) from exc
+    return module
+
+
+def _line_in(exc: BaseException, file: Path, root: Path) -> str:
+    """`file:line` of the innermost frame in the user's project."""
+    lines = [f for f in traceback.extract_tb(exc.__traceback__) if Path(f.filename).is_relative_to(root)]
+    place = lines[-1] if lines else None
+    if place is None:
+        return str(file.relative_to(root))
+    return f"{Path(place.filename).relative_to(root)}:{place.lineno}"
+
+
+def _at(exc: AsofError, where: str) -> AsofError:
+    """The same error with the place in the user's module."""
+    if not isinstance(exc, DefinitionError):
+        return exc
+    return type(exc)(f"{where}: {exc.message}", hint=exc.hint, **{**exc.facts, "at": where})

@@ -1,0 +1,164 @@
+"""A project: a folder with `asof.toml` and Python modules, or definitions held in memory; and what can be done with it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import asof
+from asof.clock import Clock, SystemClock
+from asof.config import Config, load_config
+from asof.define.label import Label
+from asof.define.service import FeatureService
+from asof.engines.duckdb import DuckDBEngine
+from asof.flows.check import Finding, check_project
+from asof.flows.feature_columns import Progress
+from asof.flows.load import Definitions, load_modules
+from asof.flows.result import TrainingSet
+from asof.flows.spine import SpineLike
+from asof.flows.training_set import Immature, Request, Resources, build_training_set, service_of
+from asof.settings import machine_memory_bytes, usable_cores
+from asof.usage import LedgerMeter, Meter, NullMeter
+
+_ENGINE_SHARE = 0.35  # of the memory limit, for the engine's own buffers
+
+
+def _quiet(stage: str, asset: str, done: int, total: int) -> None:
+    del stage, asset, done, total
+
+
+class Project:
+    """Definitions, settings and a meter.
+
+    Open a folder with `asof.open(".")`, or hold definitions in memory:
+
+    Example:
+        >>> import pyarrow as pa, asof
+        >>> rows = pa.table({"account_id": ["a", "a"], "amount": [5, 7], "at": pa.array([1_000_000, 2_000_000], pa.timestamp("us"))})
+        >>> account = asof.Entity("account", keys={"account_id": "string"})
+        >>> source = asof.Events("payments", asof.InMemory(rows), event_time="at")
+        >>> view = asof.FeatureView("v", entity=account, source=source, features=[asof.sum("amount").over("1d")])
+        >>> spine = pa.table({"account_id": ["a", "b"], "event_time": pa.array([2_000_000, 2_000_000], pa.timestamp("us"))})
+        >>> Project([view]).training_set([view], spine=spine).table["amount_sum_1d"].to_pylist()
+        [5, 0]
+    """
+
+    def __init__(
+        self,
+        objects: Iterable[object] = (),
+        *,
+        config: Config | None = None,
+        meter: Meter | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.definitions = Definitions(objects)
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+        self.meter: Meter = meter or (NullMeter() if config is None else LedgerMeter(config.usage_dir))
+
+    @property
+    def root(self) -> Path:
+        """The folder where relative paths start."""
+        return Path.cwd() if self.config is None else self.config.root
+
+    def training_set(
+        self,
+        service: str | FeatureService | Sequence[Any],
+        *,
+        spine: SpineLike,
+        labels: Sequence[str | Label] = (),
+        time: str | None = None,
+        row_id: str | None = None,
+        as_known: bool = True,
+        cutoff: datetime | None = None,
+        immature: Immature = "drop",
+        progress: Progress | None = None,
+    ) -> TrainingSet:
+        """A training set: the spine, with the features as known at its times, and labels as known at the cut-off.
+
+        Shape: `(n spine rows, k keys + 1 time + extra columns) -> (n, the same + f features + l labels)`; every spine row comes
+        back once and in order, but for rows with an immature label when `immature="drop"`.
+
+        Args:
+            service: a service, its name, or a list of views and features.
+            spine: a path (Parquet, CSV, Arrow), an SQL query, or a PyArrow, pandas or Polars table.
+            labels: labels or their names.
+            time: the spine's time column; default `event_time`, else its only column of times.
+            row_id: a spine column that has to be unique.
+            as_known: False asks for hindsight: late rows and later corrections count, whenever they came.
+            cutoff: nothing known after it counts; labels are as known then (default: now).
+            immature: what becomes of rows whose label is not final at the cut-off: "drop", "null" or "negative".
+            progress: called with (stage, asset, done, total).
+
+        Empty/null/late: an empty spine gives an empty, typed result; a null key or time matches nothing and is counted.
+
+        Raises:
+            DefinitionError: a name that the project does not define, or definitions that do not fit each other.
+            DataError: a column, a file or a value that is not as it must be; nothing is written.
+            BackendError: the engine failed.
+        """
+        found = self.get_service(service) if isinstance(service, str) else service_of(service)
+        made = tuple(self.get_label(label) if isinstance(label, str) else label for label in labels)
+        request = Request(found, spine, made, time, row_id, as_known, cutoff, immature)
+        engine = self.engine()
+        try:
+            with self.meter.run("training_set", labels={"service": found.name}) as run:
+                return build_training_set(engine, request, self._resources(), run, progress or _quiet)
+        finally:
+            engine.close()
+
+    def check(self) -> list[Finding]:
+        """What is wrong between the definitions and the data that they name; empty when all is well."""
+        engine = self.engine()
+        try:
+            return check_project(engine, self.definitions)
+        finally:
+            engine.close()
+
+    def get_service(self, name: str) -> FeatureService:
+        """The feature service of a name; raises UnknownName."""
+        return cast("FeatureService", self.definitions.get("feature_service", name))
+
+    def get_label(self, name: str) -> Label:
+        """The label of a name; raises UnknownName."""
+        return cast("Label", self.definitions.get("label", name))
+
+    def engine(self) -> DuckDBEngine:
+        """A new engine with the project's settings."""
+        resources = self._resources()
+        return DuckDBEngine(
+            self.root,
+            threads=resources.threads,
+            memory_bytes=int(resources.memory_bytes * _ENGINE_SHARE),
+            spill_dir=Path(resources.spill_dir),
+        )
+
+    def _resources(self) -> Resources:
+        now_us = self.clock.now_us()
+        if self.config is None:
+            memory = int(machine_memory_bytes() * 0.7)
+            return Resources(usable_cores(), memory, tempfile.gettempdir(), asof.__version__, now_us)
+        config = self.config
+        return Resources(
+            config.threads, config.memory_limit_bytes, str(config.spill_dir), asof.__version__, now_us
+        )
+
+
+def open(path: str | Path = ".", *, meter: Meter | None = None, clock: Clock | None = None) -> Project:  # noqa: A001
+    """The project in a folder: its `asof.toml`, and what its modules define.
+
+    Raises:
+        ProjectNotFound: no `asof.toml`. ConfigError: a wrong setting. DefinitionError: a wrong definition, with file and line.
+        UserCodeError: a module of the project raised.
+    """
+    root = Path(path).resolve()
+    config = load_config(root, os.environ)
+    project = Project(config=config, meter=meter, clock=clock)
+    for module in load_modules(root, config.definitions):
+        for value in list(vars(module).values()):
+            project.definitions.add(value)
+    return project

@@ -1,0 +1,99 @@
+"""The report of a training set: what is missing, what was late, what hindsight would have leaked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True)
+class FeatureReport:
+    """One feature: the share of nulls, and how much hindsight would have leaked into it.
+
+    `hidden_rows` counts, over all spine rows, the events in the window that were not known yet; `affected_rows` the spine rows
+    that have at least one.
+    """
+
+    name: str
+    view: str
+    null_share: float
+    hidden_rows: int = 0
+    affected_rows: int = 0
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """One source for one entity: rows read, rows that nothing can match, rows that were late, spine rows without an entity."""
+
+    source: str
+    entity: str
+    rows: int
+    size_bytes: int
+    without_key: int
+    without_event_time: int
+    without_known_at: int
+    late_rows: int
+    missing_entities: int
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """One label: how many spine rows were mature, how many not, and the share of positives among the mature."""
+
+    name: str
+    mature: int
+    immature: int
+    positive_share: float | None
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage's receipt."""
+
+    stage: str
+    asset: str
+    rows: int
+    size_bytes: int
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a training set is made of, in numbers."""
+
+    service: str
+    spine_rows: int
+    rows: int
+    rows_without_key: int
+    rows_without_time: int
+    features: tuple[FeatureReport, ...] = ()
+    sources: tuple[SourceReport, ...] = ()
+    labels: tuple[LabelReport, ...] = ()
+    stages: tuple[StageReport, ...] = field(default=(), compare=False)
+
+    def as_dict(self) -> dict[str, object]:
+        """The report as plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"training set {self.service!r}: {self.rows:,} of {self.spine_rows:,} spine rows"]
+        if self.rows_without_key or self.rows_without_time:
+            lines.append(
+                f"  spine rows without an entity key: {self.rows_without_key:,}, without a time: {self.rows_without_time:,}"
+            )
+        for source in self.sources:
+            lines.append(
+                f"  source {source.source} by {source.entity}: {source.rows:,} rows read, {source.late_rows:,} late,"
+                f" {source.missing_entities:,} spine rows without history"
+            )
+        for label in self.labels:
+            share = "-" if label.positive_share is None else f"{label.positive_share:.2%}"
+            lines.append(f"  label {label.name}: {label.mature:,} mature, {label.immature:,} immature, {share} positive")
+        leaks = [f for f in self.features if f.hidden_rows]
+        if leaks:
+            worst = max(leaks, key=lambda f: f.affected_rows)
+            lines.append(
+                f"  hindsight would have leaked into {len(leaks)} features, most into {worst.name}:"
+                f" {worst.hidden_rows:,} rows into {worst.affected_rows:,} spine rows"
+            )
+        return "\n".join(lines)

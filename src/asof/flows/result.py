@@ -1,0 +1,99 @@
+"""What a training set is when it is done: a table, its report, and its manifest."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+
+from asof.errors import DataError, MissingExtra
+from asof.flows.manifest import Manifest
+from asof.flows.report import Report
+
+_MANIFEST_KEY = b"asof.manifest"
+FORMATS = (".parquet", ".csv", ".arrow", ".feather")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Spine rows with their features and labels as of their times.
+
+    Shape of `table`: one row for each spine row in the spine's order (less the immature ones that were dropped); the spine's
+    columns, the features in the service's order, the labels.
+    """
+
+    table: pa.Table
+    report: Report
+    manifest: Manifest
+
+    def to_pandas(self) -> Any:  # noqa: ANN401 - pandas is an extra
+        """The table as a pandas DataFrame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            return self.table.to_pandas()
+        except ImportError as exc:
+            raise MissingExtra("to_pandas()", "pandas") from exc
+
+    def to_polars(self) -> Any:  # noqa: ANN401 - Polars is an extra
+        """The table as a Polars DataFrame.
+
+        Raises:
+            MissingExtra: Polars is not installed.
+        """
+        try:
+            polars = importlib.import_module("polars")
+        except ImportError as exc:
+            raise MissingExtra("to_polars()", "polars") from exc
+        return polars.from_arrow(self.table)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the table to a Parquet, CSV or Arrow file, by the name's ending; the whole file or nothing.
+
+        Equal training sets give equal files. Parquet and Arrow files carry the manifest in their metadata.
+
+        Raises:
+            DataError: an ending that is none of these, a folder that is not there, or CSV with nested columns.
+        """
+        target = Path(path)
+        if target.suffix.lower() not in FORMATS:
+            raise DataError(f"{target.name!r}: cannot write {target.suffix!r} files", hint=f"use {', '.join(FORMATS)}")
+        if not target.parent.is_dir():
+            raise DataError(f"folder {str(target.parent)!r} does not exist", hint="make it first")
+        half = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            self._write(half, target.suffix.lower())
+            half.replace(target)
+        finally:
+            half.unlink(missing_ok=True)
+        return target
+
+    def _write(self, file: Path, suffix: str) -> None:
+        if suffix == ".csv":
+            nested = [field.name for field in self.table.schema if pa.types.is_nested(field.type)]
+            if nested:
+                raise DataError(f"CSV cannot hold the list or map column {nested[0]!r}", hint="write Parquet")
+            pacsv.write_csv(self.table, str(file))
+            return
+        table = self.table.replace_schema_metadata({_MANIFEST_KEY: self.manifest.to_json().encode()})
+        if suffix == ".parquet":
+            pq.write_table(table, str(file), compression="zstd")
+            return
+        with pa.OSFile(str(file), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+
+
+def read_manifest(path: str | Path) -> str | None:
+    """The manifest in the metadata of a written training set, as JSON; None where there is none."""
+    metadata = pq.read_schema(str(path)).metadata or {}
+    found = metadata.get(_MANIFEST_KEY)
+    return None if found is None else found.decode()
