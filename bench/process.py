@@ -13,6 +13,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_S = 0.05
+THREADS = ("ASOF_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
 STATUS = ("VmRSS", "RssAnon", "RssFile")
 
 
@@ -46,13 +47,20 @@ class Worker:
         self.process = subprocess.Popen(
             [self.side.python, "-m", "bench.worker", self.side.target, json.dumps(self.side.arguments)],
             cwd=ROOT,
-            env=os.environ | threads | self.side.env,
+            env=self._environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self._answer()
         return self
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, with the number of threads in everybody's words; a peer's packages come from its own environment only."""
+        env = dict(os.environ) | self.side.env
+        if self.side.python != sys.executable:
+            env.pop("PYTHONPATH", None)
+        return env | dict.fromkeys(THREADS, str(self.threads))
 
     def __exit__(self, *exc: object) -> None:
         assert self.process.stdin is not None

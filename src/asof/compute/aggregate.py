@@ -54,6 +54,7 @@ class Folder:
         self.feature, self.locator, self.history = feature, locator, locator.history
         self.ranges = locator.ranges(feature.window)
         self.mask = self.history.mask(feature.column, feature.predicate)
+        self.use = self.history.final_mask(feature.column, feature.predicate)
         self.size = locator.queries.size
 
     @property
@@ -64,6 +65,14 @@ class Folder:
     def prefix(self, kind: str) -> Ints:
         """Prefix sums of the feature's column and filter."""
         return self.history.prefix(kind, self.feature.column, self.feature.predicate)
+
+    def shared(self, kind: str, fold: Callable[[], Array]) -> Array:
+        """What `fold` gives, remembered for other features over the same rows (a mean needs what a sum and a count need)."""
+        f = self.feature
+        name = (kind, f.column, f.predicate, f.window)
+        if name not in self.locator.folds:
+            self.locator.folds[name] = fold()
+        return self.locator.folds[name]
 
     def run(self, kernel: Callable[..., None], *args: object) -> None:
         """Run a kernel over all queries; args stand between (rows, ranges) and the query range, outputs after it."""
@@ -88,21 +97,38 @@ def _finish(aggregate: Aggregate, state: State, dtype: DType, dictionary: pa.Arr
 
 
 def _count(folder: Folder) -> Result:
-    n = _out(folder, "int64")
-    folder.run(kernels.count_valid, folder.prefix("count"), folder.mask, n)
-    return _finish(Count(), {"n": n.array}, INT64)
+    return _finish(Count(), {"n": _counts(folder)}, INT64)
 
 
-def _sum_state(folder: Folder) -> tuple[State, str]:
-    column = folder.column
-    if column.values.dtype.kind == "f":
-        total, n = _out(folder, "float64"), _out(folder, "int64")
-        folder.run(kernels.sum_float, column.values, folder.mask, total, n)
-        return {"sum": total.array, "n": n.array}, "float64"
-    total = _out(folder, "int64")
+def _counts(folder: Folder) -> Ints:
+    def fold() -> Array:
+        n = _out(folder, "int64")
+        folder.run(kernels.count_valid, folder.prefix("count"), folder.mask, n)
+        return n.array
+
+    return folder.shared("count", fold)
+
+
+def _float_sums(folder: Folder) -> Floats:
+    def fold() -> Array:
+        total = _out(folder, "float64")
+        folder.run(kernels.sum_float, _floats(folder), folder.use, folder.mask, total)
+        return total.array
+
+    return folder.shared("float sum", fold)
+
+
+def _sums(folder: Folder) -> Array:
+    if folder.column.values.dtype.kind == "f":
+        return _float_sums(folder)
+    return folder.shared("exact sum", lambda: _exact_sums(folder))
+
+
+def _exact_sums(folder: Folder) -> Ints:
+    column, total = folder.column, _out(folder, "int64")
     if _cannot_overflow(folder):
         folder.run(kernels.sum_exact, folder.prefix("sum"), column.values, folder.mask, total)
-        return {"sum": total.array}, "int64"
+        return total.array
     bad = _out(folder, "bool")
     folder.run(kernels.sum_checked, column.values, folder.mask, total, bad)
     if bad.array.any():
@@ -112,7 +138,7 @@ def _sum_state(folder: Folder) -> tuple[State, str]:
             hint="use a smaller decimal scale, or sum a float column",
             feature=name,
         )
-    return {"sum": total.array}, "int64"
+    return total.array
 
 
 def _cannot_overflow(folder: Folder) -> bool:
@@ -125,8 +151,8 @@ def _cannot_overflow(folder: Folder) -> bool:
 
 
 def _sum(folder: Folder) -> Result:
-    state, kind = _sum_state(folder)
-    return _finish(Sum(kind), state, sum_dtype(folder.column.dtype))
+    total = _sums(folder)
+    return _finish(Sum(total.dtype.name), {"sum": total}, sum_dtype(folder.column.dtype))
 
 
 def sum_dtype(dtype: DType) -> DType:
@@ -137,10 +163,8 @@ def sum_dtype(dtype: DType) -> DType:
 
 
 def _mean(folder: Folder) -> Result:
-    state, kind = _sum_state(folder)
-    if "n" not in state:
-        state["n"] = _count(folder).values
-    return _finish(Mean(kind, folder.column.dtype.scale), state, FLOAT64)
+    state = {"n": _counts(folder), "sum": _sums(folder)}
+    return _finish(Mean(state["sum"].dtype.name, folder.column.dtype.scale), state, FLOAT64)
 
 
 def _extreme(folder: Folder) -> Result:
@@ -148,7 +172,7 @@ def _extreme(folder: Folder) -> Result:
     if column.values.size == 0:
         return Result(column.dtype, np.zeros(folder.size, np.int64), np.zeros(folder.size, np.bool_), column.dictionary)
     value, has = _out(folder, column.values.dtype.name), _out(folder, "bool")
-    folder.run(kernels.extreme, column.values, folder.mask, largest, value, has)
+    folder.run(kernels.extreme, column.values, folder.use, folder.mask, largest, value, has)
     state = {"value": value.array, "has": has.array}
     return _finish(
         Extreme(largest=largest, dtype=column.values.dtype.name), state, column.dtype, column.dictionary
@@ -156,14 +180,15 @@ def _extreme(folder: Folder) -> Result:
 
 
 def _moments(folder: Folder) -> Result:
-    n, mean, m2 = _out(folder, "int64"), _out(folder, "float64"), _out(folder, "float64")
-    folder.run(kernels.moments, _floats(folder), folder.mask, n, mean, m2)
-    state = {"n": n.array, "mean": mean.array, "m2": m2.array}
+    n, total = _counts(folder), _float_sums(folder)
+    mean, m2 = _out(folder, "float64"), _out(folder, "float64")
+    folder.run(kernels.deviations, _floats(folder), folder.use, folder.mask, n, total, mean, m2)
+    state = {"n": n, "mean": mean.array, "m2": m2.array}
     return _finish(Moments(root=folder.feature.function == "std"), state, FLOAT64)
 
 
 def _floats(folder: Folder) -> Floats:
-    return folder.column.floats
+    return folder.history.floats(cast("str", folder.feature.column))
 
 
 def _decayed(folder: Folder) -> Result:
@@ -212,7 +237,7 @@ def _distinct(folder: Folder) -> Result:
     coded = folder.column.coded()
     n = _out(folder, "int64")
     size = max(1, len(coded.dictionary or ()))
-    folder.run(kernels.count_codes, coded.values, folder.mask, size, n)
+    folder.run(kernels.count_codes, coded.values, folder.use, folder.mask, size, n)
     return _finish(Count(), {"n": n.array}, INT64)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from asof.compute import sort
-from asof.compute.arrays import EMPTY_INTS, Array, Bools, Ints
+from asof.compute.arrays import EMPTY_INTS, Array, Bools, Floats, Ints
 from asof.compute.arrow import Column, to_column, valid_mask
 from asof.compute.revise import EventKeys, revise
 from asof.define.window import END_US
@@ -67,6 +67,7 @@ class History:
     late: int = 0
     _masks: dict[tuple[str | None, str | None], Bools] = field(default_factory=dict, compare=False)
     _prefixes: dict[tuple[str, str | None, str | None], Ints] = field(default_factory=dict, compare=False)
+    _floats: dict[str, Floats] = field(default_factory=dict, compare=False)
 
     @classmethod
     def build(
@@ -120,6 +121,10 @@ class History:
         sort.running_max(self.starts, last, 0, self.starts.size - 1, out)
         return out
 
+    def changed(self, **changes: object) -> History:
+        """A history with other arrays, and nothing remembered of the old ones."""
+        return replace(self, _masks={}, _prefixes={}, _floats={}, **changes)  # pyright: ignore[reportArgumentType]
+
     def without_own(self) -> History:
         """The same history for questions in which no own row counts."""
         return self if self.own == 0 else replace(self, own=0)
@@ -139,14 +144,31 @@ class History:
             self._masks[column, predicate] = made
         return made
 
+    def final_mask(self, column: str | None, predicate: str | None) -> Bools:
+        """The rows of `mask` that nothing supersedes."""
+        mask = self.mask(column, predicate)
+        if self.until.size == 0:
+            return mask
+        name = (f"final {column}", predicate)
+        if name not in self._masks:
+            self._masks[name] = mask[: self.size] & self.final
+        return self._masks[name]
+
+    def floats(self, column: str) -> Floats:
+        """A column's values as float64."""
+        found = self.columns[column]
+        if found.values.dtype.kind == "f":
+            return found.values
+        if column not in self._floats:
+            self._floats[column] = found.floats
+        return self._floats[column]
+
     def prefix(self, kind: str, column: str | None, predicate: str | None) -> Ints:
         """Prefix sums over final rows that count: of 1 (`count`) or of the value (`sum`); wraps around like int64."""
         name = (kind, column, predicate)
         made = self._prefixes.get(name)
         if made is None:
-            mask = self.mask(column, predicate)[: self.size]
-            if self.until.size:
-                mask = mask & self.final
+            mask = self.final_mask(column, predicate)[: self.size]
             made = np.zeros(self.size + 1, np.int64)
             if kind == "count":
                 np.cumsum(mask, out=made[1:])

@@ -8,6 +8,9 @@ short. `own` is the row of the scored event itself, or -1; it comes last. `rows_
     h = (known, until, final)      until may have length 0: nothing was ever revised
     q = (a, p, b, vis, own)        one entry for each query
 
+Where a window has few unsettled rows, nearly all of the work is a plain loop over `[a, p)` with `use`, the rows that are final and
+count for the feature (`mask` alone says which rows count, for the tail).
+
 Every kernel works on queries [q0, q1) and writes only there, so ranges run on several threads.
 """
 
@@ -148,30 +151,36 @@ def sum_checked(h, q, values, valid, q0, q1, out, overflow):
 
 
 @kernel
-def sum_float(h, q, values, valid, q0, q1, out, n_out):
-    """Sum and count of valid visible rows, added one after the other in canonical order."""
+def sum_float(h, q, values, use, valid, q0, q1, out):
+    """Sum of valid visible rows, added one after the other in canonical order."""
     a, p, b, vis, own = q
     for k in range(q0, q1):
         s = 0.0
-        n = 0
-        i = following(a[k] - 1, h, p[k], b[k], own[k], vis[k])
+        for i in range(a[k], p[k]):
+            if use[i]:
+                s += values[i]
+        i = following(p[k] - 1, h, p[k], b[k], own[k], vis[k])
         while i >= 0:
             if valid[i]:
                 s += values[i]
-                n += 1
             i = following(i, h, p[k], b[k], own[k], vis[k])
         out[k] = s
-        n_out[k] = n
 
 
 @kernel
-def extreme(h, q, values, valid, largest, q0, q1, out, found):
+def extreme(h, q, values, use, valid, largest, q0, q1, out, found):
     """Largest (or smallest) valid visible value."""
     a, p, b, vis, own = q
     for k in range(q0, q1):
         has = False
         best = values[0]
-        i = following(a[k] - 1, h, p[k], b[k], own[k], vis[k])
+        for i in range(a[k], p[k]):
+            if use[i]:
+                x = values[i]
+                if not has or (x > best if largest else x < best):
+                    best = x
+                    has = True
+        i = following(p[k] - 1, h, p[k], b[k], own[k], vis[k])
         while i >= 0:
             if valid[i]:
                 x = values[i]
@@ -184,27 +193,22 @@ def extreme(h, q, values, valid, largest, q0, q1, out, found):
 
 
 @kernel
-def moments(h, q, values, valid, q0, q1, n_out, mean_out, m2_out):
-    """Count, mean and sum of squared deviations of valid visible values: two passes in canonical order."""
+def deviations(h, q, values, use, valid, n, total, q0, q1, mean_out, m2_out):
+    """Mean, and sum of squared deviations from it in canonical order, given counts and sums."""
     a, p, b, vis, own = q
     for k in range(q0, q1):
-        s = 0.0
-        n = 0
-        i = following(a[k] - 1, h, p[k], b[k], own[k], vis[k])
-        while i >= 0:
-            if valid[i]:
-                s += values[i]
-                n += 1
-            i = following(i, h, p[k], b[k], own[k], vis[k])
-        mean = s / n if n else 0.0
+        mean = total[k] / n[k] if n[k] else 0.0
         m2 = 0.0
-        i = following(a[k] - 1, h, p[k], b[k], own[k], vis[k])
-        while n > 1 and i >= 0:
+        for i in range(a[k], p[k]):
+            if use[i]:
+                d = values[i] - mean
+                m2 += d * d
+        i = following(p[k] - 1, h, p[k], b[k], own[k], vis[k])
+        while i >= 0:
             if valid[i]:
                 d = values[i] - mean
                 m2 += d * d
             i = following(i, h, p[k], b[k], own[k], vis[k])
-        n_out[k] = n
         mean_out[k] = mean
         m2_out[k] = m2
 
@@ -246,13 +250,17 @@ def edge_rows(h, q, valid, n, newest, q0, q1, out):
 
 
 @kernel
-def count_codes(h, q, codes, valid, size, q0, q1, out):
+def count_codes(h, q, codes, use, valid, size, q0, q1, out):
     """How many different codes (0 <= code < size) among the valid visible rows."""
     a, p, b, vis, own = q
     stamp = np.full(size, -1, np.int64)
     for k in range(q0, q1):
         n = 0
-        i = following(a[k] - 1, h, p[k], b[k], own[k], vis[k])
+        for i in range(a[k], p[k]):
+            if use[i] and stamp[codes[i]] != k:
+                stamp[codes[i]] = k
+                n += 1
+        i = following(p[k] - 1, h, p[k], b[k], own[k], vis[k])
         while i >= 0:
             if valid[i] and stamp[codes[i]] != k:
                 stamp[codes[i]] = k

@@ -101,8 +101,7 @@ def _asked(queries: Queries, pairs: Ints, size: int, own: Ints | None) -> tuple[
 def _regroup(history: History, order: Ints, starts: Ints) -> History:
     tail = np.arange(history.size, history.size + history.own)
     rows = np.concatenate([order, tail])
-    return replace(
-        history,
+    return history.changed(
         starts=starts,
         event=history.event[rows],
         known=history.known[order],
@@ -110,8 +109,6 @@ def _regroup(history: History, order: Ints, starts: Ints) -> History:
         columns={n: replace(c, values=c.values[rows], valid=c.valid[rows]) for n, c in history.columns.items()},
         predicates={sql: mask[rows] for sql, mask in history.predicates.items()},
         own_code=np.empty(0, np.int64),
-        _masks={},
-        _prefixes={},
     )
 
 
@@ -131,12 +128,9 @@ def _with_own(history: History, locator: Locator, query: Ints) -> History:
     if locator.history.own == 0:
         return history
     rows = np.concatenate([np.arange(history.size), history.size + query])
-    return replace(
-        history,
+    return history.changed(
         event=history.event[rows],
         columns={n: replace(c, values=c.values[rows], valid=c.valid[rows]) for n, c in history.columns.items()},
         predicates={sql: mask[rows] for sql, mask in history.predicates.items()},
         own=query.size,
-        _masks={},
-        _prefixes={},
     )

@@ -48,6 +48,15 @@ def _after(event, known, i, j):
 
 
 @kernel
+def in_order(event, known):
+    """True where rows arrive in the order of (event time, known-at), so that no entity needs sorting."""
+    for i in range(1, event.size):
+        if event[i - 1] > event[i] or (event[i - 1] == event[i] and known[i - 1] > known[i]):
+            return False
+    return True
+
+
+@kernel
 def sort_groups(starts, event, known, order, g0, g1):
     """Sort each group's positions by (event time, known-at), keeping the order of arrival of equals."""
     for g in range(g0, g1):
@@ -102,7 +111,8 @@ def order_rows(group: Ints, groups: int, event: Ints, known: Ints, threads: int)
     group_starts(group, starts)
     order = np.empty(int(starts[-1]), np.int64)
     scatter_order(group, starts, np.empty(groups, np.int64), order)
-    in_chunks(groups, threads, lambda g0, g1: sort_groups(starts, event, known, order, g0, g1))
+    if not in_order(event, known):
+        in_chunks(groups, threads, lambda g0, g1: sort_groups(starts, event, known, order, g0, g1))
     return order, starts
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from asof.compute import kernels
 from asof.compute._jit import in_chunks, kernel
-from asof.compute.arrays import EMPTY_INTS, Ints
+from asof.compute.arrays import EMPTY_INTS, Array, Ints
 from asof.compute.history import History
 from asof.define.window import BEGIN_US, END_US, Window
 
@@ -82,6 +82,7 @@ class Locator:
     def __init__(self, history: History, queries: Queries, own: Ints | None = None) -> None:
         self.history, self.queries, self._given_own = history, queries, own
         self._ranges: dict[Window, Ranges] = {}
+        self.folds: dict[tuple[str, str | None, str | None, Window], Array] = {}
 
     def ranges(self, window: Window) -> Ranges:
         """(a, p, b, vis, own) of each query, see kernels.py."""

@@ -20,6 +20,7 @@ from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, Engine, KeyFilte
 
 BATCH_ROWS = 500_000
 _FEW_KEYS = 64
+_SPARSE = 0.5  # below this share of wanted rows a batch is filtered; above it, sorting leaves the others out
 
 
 @dataclass
@@ -52,7 +53,7 @@ class _Rows:
         event_column = batch.column(EVENT)
         if event_column.null_count:
             group = np.where(valid_mask(pa.chunked_array([event_column])), group, -1)
-        if not self.keyed and (group < 0).any():
+        if not self.keyed and np.count_nonzero(group >= 0) < _SPARSE * group.size:
             keep = pa.array(group >= 0)
             batch, group = batch.filter(keep), group[group >= 0]
         self.group.append(group)

@@ -80,7 +80,7 @@ def draw_bills(accounts: Accounts, merchants: Merchants, rng: np.random.Generato
     sec = np.where(rng.random(shape) < 0.35, WEB, PPD)
     return Bills(
         cents=np.where(has, share * accounts.income[:, None], 0.0),
-        due=(28 * rng.random(shape) ** 2.2).astype(np.int64),
+        due=np.where(rng.random(shape) < 0.45, 0, 28 * rng.random(shape) ** 1.4).astype(np.int64),
         merchant=merchants.biller(rng.random(shape)),
         sec=np.where(accounts.segment[:, None] == BUSINESS, CCD, sec),
     )
@@ -98,7 +98,7 @@ def draw_bill_debits(accounts: Accounts, bills: Bills, period: Period, rng: np.r
     account, bill, day = account[keep], bill[keep], day[keep]
     count = len(account)
     initiated_us = period.midnight_us(day) + whole_ms(6 * HOUR_US + 4 * HOUR_US * rng.random(count))
-    claim = pick([0.001, 0.001, 0.0015, 0.0008, 0.9957], rng.random(count))
+    claim = pick([0.0005, 0.001, 0.0006, 0.0003, 0.9976], rng.random(count))
     return make_debits(
         period,
         account=account,
@@ -124,7 +124,7 @@ def draw_single_debits(
     count = len(account)
     sec = pick([0.75, 0.10, 0.15], rng.random(count))
     sec = np.where(accounts.segment[account] == BUSINESS, CCD, sec)
-    claim = pick([0.002, 0.001, 0.004, 0.0015, 0.9915], rng.random(count))
+    claim = pick([0.002, 0.001, 0.002, 0.0008, 0.9942], rng.random(count))
     usual = accounts.income[account] * 0.026
     return make_debits(
         period,

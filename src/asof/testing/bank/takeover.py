@@ -18,7 +18,7 @@ from asof.testing.bank.population import Accounts, Merchants, Period
 from asof.testing.bank.purchases import card_flow
 from asof.testing.bank.schema import BUSINESS, SPENDING
 
-_PER_ACCOUNT_MONTH = 0.018
+_PER_ACCOUNT_MONTH = 0.015
 _TARGETS = np.array([[s.name for s in SPENDING].index(name) for name in ("online", "electronics", "travel")])
 
 
@@ -44,7 +44,7 @@ def draw_episodes(accounts: Accounts, period: Period, rng: np.random.Generator) 
     return Episodes(
         account=account,
         start_us=period.midnight_us(day) + whole_ms(DAY_US * rng.random(count)),
-        length_us=HOUR_US * np.minimum(rng.lognormal(np.log(20.0), 0.9, count), 240.0),
+        length_us=HOUR_US * np.minimum(rng.lognormal(np.log(36.0), 0.8, count), 240.0),
         thief=np.where(rng.random(count) < 0.72, thief, NONE),
     )
 
@@ -58,10 +58,10 @@ def draw_stolen_debits(
     rng: np.random.Generator,
 ) -> tuple[Debits, Logins]:
     """A burst of larger debits, most of them at risky counterparties; the owner claims seven of eight."""
-    which = np.repeat(np.arange(len(episodes)), 1 + rng.poisson(1.6, len(episodes)))
+    which = np.repeat(np.arange(len(episodes)), 1 + rng.poisson(2.0, len(episodes)))
     theft = episodes.take(which)
     count = len(theft)
-    initiated_us = theft.start_us + whole_ms(theft.length_us * rng.uniform(0.25, 1.0, count))
+    initiated_us = theft.start_us + whole_ms(theft.length_us * rng.uniform(0.35, 1.0, count))
     day = _day_of(period, initiated_us)
     device = _device(devices, theft, day, rng)
     risky = merchants.risky[(rng.random(count) * len(merchants.risky)).astype(np.int64)]
@@ -92,11 +92,11 @@ def draw_stolen_purchases(
     rng: np.random.Generator,
 ) -> Flow:
     """Small tests that vanish, then purchases elsewhere than usual, three of four charged back weeks later."""
-    which = np.repeat(np.arange(len(episodes)), rng.poisson(4.5, len(episodes)))
+    which = np.repeat(np.arange(len(episodes)), rng.poisson(6.0, len(episodes)))
     theft = episodes.take(which)
     count = len(theft)
     test = rng.random(count) < 0.3
-    elapsed = np.where(test, 0.2, 0.7) * rng.random(count)
+    elapsed = np.where(test, 0.2, 0.6) * rng.random(count)
     occurred_us = theft.start_us + whole_ms(theft.length_us * elapsed) // SECOND_US * SECOND_US
     day = _day_of(period, occurred_us)
     category = _TARGETS[(len(_TARGETS) * rng.random(count)).astype(np.int64)]
