@@ -80,12 +80,12 @@ def _below(thing: object) -> list[object]:
 
 
 def load_modules(root: Path, patterns: Iterable[str]) -> list[ModuleType]:
-    """The modules that the patterns name, run in sorted order; each can import its neighbours.
+    """The modules that the patterns name, run in the order of the patterns and by name; each can import its neighbours.
 
     Raises:
         DefinitionError: a definition in a module is wrong, told with file and line. UserCodeError: a module raised.
     """
-    files = sorted({file for pattern in patterns for file in root.glob(pattern) if file.is_file()})
+    files = list(dict.fromkeys(f for pattern in patterns for f in sorted(root.glob(pattern)) if f.is_file()))
     sys.path.insert(0, str(root))
     try:
         return [_run(file, root) for file in files if file.name != "__init__.py"]

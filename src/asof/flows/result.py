@@ -64,11 +64,7 @@ class TrainingSet:
         Raises:
             DataError: an ending that is none of these, a folder that is not there, or CSV with nested columns.
         """
-        target = Path(path)
-        if target.suffix.lower() not in FORMATS:
-            raise DataError(f"{target.name!r}: cannot write {target.suffix!r} files", hint=f"use {', '.join(FORMATS)}")
-        if not target.parent.is_dir():
-            raise DataError(f"folder {str(target.parent)!r} does not exist", hint="make it first")
+        target = check_target(Path(path))
         half = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             self._write(half, target.suffix.lower())
@@ -90,6 +86,19 @@ class TrainingSet:
             return
         with pa.OSFile(str(file), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
+
+
+def check_target(target: Path) -> Path:
+    """The path itself, when a training set can be written there.
+
+    Raises:
+        DataError: an ending that is no known format, or a folder that is not there.
+    """
+    if target.suffix.lower() not in FORMATS:
+        raise DataError(f"{target.name!r}: cannot write {target.suffix!r} files", hint=f"use {', '.join(FORMATS)}")
+    if not target.parent.is_dir():
+        raise DataError(f"folder {str(target.parent)!r} does not exist", hint="make it first")
+    return target
 
 
 def read_manifest(path: str | Path) -> str | None:

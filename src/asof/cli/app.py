@@ -1,0 +1,65 @@
+"""The root command, and how errors leave the command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+
+import click
+
+import asof
+from asof.cli import check, training_set, usage
+from asof.errors import AsofError, ConfigError, DefinitionError, ProjectNotFound
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(asof.__version__, prog_name="asof")
+@click.option("-v", "--verbose", is_flag=True, help="Show log messages and the cause of errors.")
+def app(*, verbose: bool) -> None:
+    """Features, labels and training sets: the same value in training, streams and serving."""
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+
+
+for _command in (training_set.command, check.command, usage.command):
+    app.add_command(_command)
+
+
+def run_app(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command and turn what it raises into a message and an exit code."""
+    as_json = "--json" in arguments
+    try:
+        code = command.main(list(arguments), prog_name="asof", standalone_mode=False)
+    except AsofError as error:
+        return _tell(error, as_json=as_json)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return FAILED
+    except click.ClickException as error:
+        if as_json:
+            body = {"code": "usage_error", "message": error.format_message(), "hint": None, "facts": {}}
+            click.echo(json.dumps({"error": body}))
+        else:
+            error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: AsofError, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(error.as_dict(), default=str))
+    else:
+        message, _, hint = str(error).partition("\nhint: ")
+        click.echo(click.style("error: ", fg="red") + message, err=True)
+        if hint:
+            click.echo(click.style("hint: ", fg="cyan") + hint, err=True)
+    logging.getLogger("asof").debug("cause", exc_info=error)
+    return MISUSED if isinstance(error, DefinitionError | ConfigError | ProjectNotFound) else FAILED

@@ -1,0 +1,58 @@
+"""Progress on stderr: bars on a terminal, one line a stage elsewhere; nothing on stdout."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from asof.compute import _jit
+
+
+class ProgressBars:
+    """A `with` block whose `step(stage, asset, done, total)` shows how far a flow has come."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(file=sys.stderr, quiet=quiet)
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._told: set[str] = set()
+        self._compiling = False
+
+    def __enter__(self) -> Self:
+        _jit.on_compile(self._on_compile)
+        if self._console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description:<44}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(),
+                console=self._console,
+            )  # fmt: skip
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _jit.on_compile(None)
+        if self._bars is not None:
+            self._bars.stop()
+
+    def step(self, stage: str, asset: str, done: int, total: int) -> None:
+        """Show that `done` of `total` of a stage are done."""
+        name = f"{stage} {asset if stage != 'compute' else asset.partition('.')[0]}"
+        if self._bars is None:
+            if name not in self._told:
+                self._told.add(name)
+                self._console.print(f"{name} ...", highlight=False)
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total)
+        self._bars.update(self._tasks[name], completed=done, total=total)
+
+    def _on_compile(self, name: str) -> None:
+        del name
+        if not self._compiling:
+            self._compiling = True
+            self._console.print("compiling kernels (once on this machine, some seconds) ...", highlight=False)
