@@ -41,9 +41,6 @@ class Worker:
         self.samples: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        threads = {
-            name: str(self.threads) for name in ("ASOF_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
-        }
         self.process = subprocess.Popen(
             [self.side.python, "-m", "bench.worker", self.side.target, json.dumps(self.side.arguments)],
             cwd=ROOT,
@@ -56,7 +53,7 @@ class Worker:
         return self
 
     def _environment(self) -> dict[str, str]:
-        """Ours, with the number of threads in everybody's words; a peer's packages come from its own environment only."""
+        """This process's, with the number of threads in everybody's words; a peer gets no PYTHONPATH of ours."""
         env = dict(os.environ) | self.side.env
         if self.side.python != sys.executable:
             env.pop("PYTHONPATH", None)

@@ -1,6 +1,8 @@
-"""asof: features, labels and training sets of bank transactions, the same value in training, streams and serving.
+"""asof: features, labels and training sets of bank transactions, the same value in training, streams and
+serving.
 
-The public names below load lazily: `import asof` loads no engine. Start with docs/tutorials/first-training-set.md.
+The public names below load lazily: `import asof` loads no engine. Start with
+docs/tutorials/first-training-set.md.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the public name is
+def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'asof' has no attribute {name!r}")

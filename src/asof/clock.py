@@ -1,8 +1,9 @@
 """Time as asof keeps it: integer microseconds since 1970-01-01T00:00:00 UTC, and durations in microseconds.
 
-This is the only module that asks the machine for the time of day; everything else is handed a `Clock`, so that a test
-(or a replay) decides what "now" is: see `asof.testing.clock.FakeClock`. Instants and durations of the public API are
-`datetime` and `timedelta` or text; inside they are integers whose names end in `_us`. A datetime without a zone is UTC.
+This is the only module that asks the machine for the time of day; everything else is handed a `Clock`, so
+that a test (or a replay) decides what "now" is: see `asof.testing.clock.FakeClock`. Instants and durations of
+the public API are `datetime` and `timedelta` or text; inside they are integers whose names end in `_us`. A
+datetime without a zone is UTC.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ def parse_duration(text: str | timedelta) -> int:
         True
         >>> parse_duration("3 months")
         Traceback (most recent call last):
-        asof.errors.DefinitionError: duration '3 months': no unit 'months'; allowed: whole numbers of w, d, ...
+        asof.errors.DefinitionError: duration '3 months': no unit 'months'; allowed: whole numbers of w, d,
+        ...
         hint: months and years differ in length: count days
     """
     length_us = text // _ONE_US if isinstance(text, timedelta) else _parse_text(text)
@@ -148,7 +150,8 @@ def parse_duration(text: str | timedelta) -> int:
 
 
 def format_duration(length_us: int) -> str:
-    """The length as one whole number of the largest unit from us to d that divides it; `parse_duration` reads it back.
+    """The length as one whole number of the largest unit from us to d that divides it; `parse_duration` reads
+    it back.
 
     Days are the largest unit, so `7d` stays `7d`, while `24h` and `1d` are one length and have one name.
 

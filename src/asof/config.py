@@ -1,7 +1,7 @@
 """Settings: `asof.toml` and the environment become one frozen `Config`.
 
-Which settings there are is the table in `asof.settings`; a variable of the environment wins over the file. A secret
-never stands in the file: a `SecretRef` names where it is, and it is read when it is used.
+Which settings there are is the table in `asof.settings`; a variable of the environment wins over the file. A
+secret never stands in the file: a `SecretRef` names where it is, and it is read when it is used.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class SecretRef:
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
-    """The settings of the project in the folder `path`: its `asof.toml`, overruled by the `ASOF_...` variables.
+    """The settings of the project in the folder `path`: its `asof.toml`, overruled by the `ASOF_...`
+    variables.
 
     Raises:
         ProjectNotFound: the folder has no `asof.toml`; carries `path`.
@@ -142,7 +143,9 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 
 def _check_environment(environ: Mapping[str, str]) -> None:
-    """Refuses a variable that is a setting misspelt; others that begin alike (a container's service links) may be."""
+    """Refuses a variable that is a setting misspelt; others that begin alike (a container's service links)
+    may be.
+    """
     known = [setting.env for setting in SETTINGS]
     for name in environ:
         if name.startswith(PREFIX) and name not in known:

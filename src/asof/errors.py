@@ -16,13 +16,13 @@ AsofError
 │   ├── CorruptSource                           a file that is half-written or not what its name says
 │   ├── DuplicateRows                           ids that should be unique are not
 │   └── NumericOverflow    (OverflowError)      a number that does not fit; never wrapped
-├── BackendError           (RuntimeError)       an engine, store, stream or provider failed; `.retryable` says whether to try again
-├── LimitError             (RuntimeError)       a budget, rate, memory limit or deadline
+├── BackendError           (RuntimeError)       an engine, store, stream or provider failed; `.retryable` says
+whether to try again ├── LimitError             (RuntimeError)       a budget, rate, memory limit or deadline
 └── MissingExtra           (ImportError)        an optional dependency is not installed
 ```
 
-Each class has a stable `code`, its facts as attributes in `.facts`, and an optional `.hint` that says the cure. Text never
-holds a secret or a customer's row. The wire shape is `AsofError.as_dict()`.
+Each class has a stable `code`, its facts as attributes in `.facts`, and an optional `.hint` that says the
+cure. Text never holds a secret or a customer's row. The wire shape is `AsofError.as_dict()`.
 """
 
 from __future__ import annotations

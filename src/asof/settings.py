@@ -42,7 +42,8 @@ class Setting:
 
 
 def parse_size(text: str) -> int:
-    """The number of bytes that a text names: `8GB` (powers of 1,000), `8GiB` (powers of 1,024), `1.5 GB`, `4096`.
+    """The number of bytes that a text names: `8GB` (powers of 1,000), `8GiB` (powers of 1,024), `1.5 GB`,
+    `4096`.
 
     Raises:
         ValueError: it names none.
@@ -84,7 +85,9 @@ def _physical_memory_bytes() -> int:
 
 @dataclass(frozen=True)
 class Kind:
-    """One form of value: how it is told, what a variable's text stands for, and the check that gives it its type."""
+    """One form of value: how it is told, what a variable's text stands for, and the check that gives it its
+    type.
+    """
 
     allowed: str
     check: Callable[[object, Path], object]

@@ -1,7 +1,8 @@
 """The types a column can have, and the one table that translates them for every engine.
 
-A `DType` is a small frozen value (`DType("decimal", precision=18, scale=2)`); engines and stores translate it and never
-each other's types. Only the standard library is used here; Arrow's side of the table is in `compute/arrow.py`.
+A `DType` is a small frozen value (`DType("decimal", precision=18, scale=2)`); engines and stores translate it
+and never each other's types. Only the standard library is used here; Arrow's side of the table is in
+`compute/arrow.py`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class DType:
 
     @classmethod
     def parse(cls, text: str | DType) -> DType:
-        """The type that a text names: `int64`, `decimal(18,2)`, `list<string>`, `map<float64>` (keys are strings).
+        """The type that a text names: `int64`, `decimal(18,2)`, `list<string>`, `map<float64>` (keys are
+        strings).
 
         Raises:
             UnknownName: the text names no type; the hint lists the nearest.

@@ -6,7 +6,8 @@ A flow opens a run of its meter and counts in stages; each stage leaves one `Usa
         with run.stage("read", asset="transactions") as stage:
             stage.rows += table.num_rows
 
-The ledger is a folder with a file of JSON lines for each day. Writing it never fails the flow that it measures.
+The ledger is a folder with a file of JSON lines for each day. Writing it never fails the flow that it
+measures.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ _BUFFERED = 1_000  # events; a flow that never ends (a stream) must not keep the
 class UsageEvent:
     """The receipt of one stage of one run.
 
-    Units: `seconds` are wall time; `cpu_seconds` are those of all threads of this process, so stages that run at the
-    same time in one process count each other's; `bytes` are as the stage moved them (read, written, or held).
+    Units: `seconds` are wall time; `cpu_seconds` are those of all threads of this process, so stages that run
+    at the same time in one process count each other's; `bytes` are as the stage moved them (read, written, or
+    held).
     """
 
     run_id: str
@@ -60,7 +62,8 @@ class Stage:
 
 
 class Meter(Protocol):
-    """Takes receipts. An implementation names its clock, and what `record` and `flush` do; the rest it inherits.
+    """Takes receipts. An implementation names its clock, and what `record` and `flush` do; the rest it
+    inherits.
 
     `record` and `flush` never raise for want of space or rights: work is worth more than its receipt.
     """
@@ -76,7 +79,9 @@ class Meter(Protocol):
         ...
 
     def run(self, flow: str, *, run_id: str | None = None, labels: Mapping[str, str] | None = None) -> Run:
-        """A run of a flow, for a `with` block: its stages share one id (a new one unless given) and its labels."""
+        """A run of a flow, for a `with` block: its stages share one id (a new one unless given) and its
+        labels.
+        """
         return Run(self, flow, run_id or uuid.uuid4().hex, labels or {})
 
     @contextmanager
@@ -117,7 +122,9 @@ class Run:
 
     @contextmanager
     def stage(self, stage: str, asset: str = "") -> Generator[Stage]:
-        """One stage, for a `with` block: its receipt is taken at the end, labelled `outcome=failed` if it raises."""
+        """One stage, for a `with` block: its receipt is taken at the end, labelled `outcome=failed` if it
+        raises.
+        """
         counted = Stage(labels=dict(self._labels))
         started_us = self._meter.clock.now_us()
         wall, cpu = time.perf_counter(), time.process_time()
@@ -177,8 +184,8 @@ class MemoryMeter(Meter):
 class LedgerMeter(Meter):
     """Appends receipts to the ledger: the folder `path`, one file of JSON lines for each day (UTC).
 
-    A flush is one write to a file opened for appending, so processes may share a ledger. Receipts that cannot be
-    written (a full disk, a read-only folder) are lost; the first loss is told through `logging`.
+    A flush is one write to a file opened for appending, so processes may share a ledger. Receipts that cannot
+    be written (a full disk, a read-only folder) are lost; the first loss is told through `logging`.
     """
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
@@ -216,9 +223,11 @@ class LedgerMeter(Meter):
 
 
 def read_ledger(path: Path) -> Iterator[UsageEvent]:
-    """The receipts of a ledger, file by file in the order in which they were written; `path` may also be one file.
+    """The receipts of a ledger, file by file in the order in which they were written; `path` may also be one
+    file.
 
-    A line that a crash or a full disk cut short is skipped and told through `logging`; a missing ledger is empty.
+    A line that a crash or a full disk cut short is skipped and told through `logging`; a missing ledger is
+    empty.
 
     Example:
         >>> list(read_ledger(Path("no/such/ledger")))

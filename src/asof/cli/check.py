@@ -11,7 +11,8 @@ import click
 @click.option("--project", default=".", show_default=True, help="The project's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(*, project: str, as_json: bool) -> int:
-    """Load the project and check every view and label against its source's files, columns and types; reads no rows.
+    """Load the project and check every view and label against its source's files, columns and types; reads no
+    rows.
 
     Exits 2 when something is wrong.
     """
@@ -26,6 +27,8 @@ def command(*, project: str, as_json: bool) -> int:
         for finding in findings:
             click.echo(f"{finding.kind.replace('_', ' ')} {finding.name}: {finding.error}", err=True)
         kinds = ("feature_view", "feature_service", "label")
-        counts = ", ".join(f"{len(opened.definitions.list(kind))} {kind.replace('_', ' ')}s" for kind in kinds)
+        counts = ", ".join(
+            f"{len(opened.definitions.list(kind))} {kind.replace('_', ' ')}s" for kind in kinds
+        )
         click.echo(f"{len(findings)} problems in {counts}", err=True)
     return 2 if findings else 0

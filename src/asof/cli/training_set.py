@@ -10,13 +10,23 @@ import click
 
 @click.command("training-set")
 @click.argument("service")
-@click.option("--spine", required=True, help="Rows of entity keys and a time: a Parquet, CSV or Arrow file, or an SQL query.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where to write: .parquet, .csv or .arrow.")
+@click.option(
+    "--spine",
+    required=True,
+    help="Rows of entity keys and a time: a Parquet, CSV or Arrow file, or an SQL query.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Where to write: .parquet, .csv or .arrow."
+)
 @click.option("--label", "labels", multiple=True, help="A label to add; may be given several times.")
-@click.option("--time", default=None, help="The spine's time column (default: event_time, else its only time column).")
+@click.option(
+    "--time", default=None, help="The spine's time column (default: event_time, else its only time column)."
+)
 @click.option("--row-id", default=None, help="A spine column that must be unique.")
 @click.option("--hindsight", is_flag=True, help="Count late rows and later corrections as if always known.")
-@click.option("--cutoff", default=None, help="Nothing known after this time counts, e.g. 2025-06-30T00:00:00Z.")
+@click.option(
+    "--cutoff", default=None, help="Nothing known after this time counts, e.g. 2025-06-30T00:00:00Z."
+)
 @click.option(
     "--immature", type=click.Choice(["drop", "null", "negative"]), default="drop", show_default=True,
     help="What becomes of rows whose label is not final at the cut-off.",
@@ -24,7 +34,7 @@ import click
 @click.option("--project", default=".", show_default=True, help="The project's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report and the manifest as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-def command(  # noqa: PLR0913 - one parameter for each option
+def command(
     *,
     service: str,
     spine: str,
@@ -39,7 +49,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Build the training set of SERVICE for the rows of a spine, as known at each row's time.
+    r"""Build the training set of SERVICE for the rows of a spine, as known at each row's time.
 
     \b
     Example:
@@ -60,7 +70,11 @@ def command(  # noqa: PLR0913 - one parameter for each option
         )  # fmt: skip
     made.write(out)
     if as_json:
-        report = {"out": str(out), "report": made.report.as_dict(), "manifest": json.loads(made.manifest.to_json())}
+        report = {
+            "out": str(out),
+            "report": made.report.as_dict(),
+            "manifest": json.loads(made.manifest.to_json()),
+        }
         click.echo(json.dumps(report, indent=2, default=str))
         return
     click.echo(str(made.report), err=True)

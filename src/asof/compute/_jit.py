@@ -1,8 +1,8 @@
 """The one door to Numba: kernels that compile at their first call, cached on disk, and run without the GIL.
 
-`@kernel` marks a function over NumPy arrays. Numba itself is imported when the first kernel is called, so a path that
-computes nothing never pays for it. A kernel may call kernels of the same file (a change there then renews the cache of all
-of them). `on_compile` lets a flow tell its user why the first run takes longer.
+`@kernel` marks a function over NumPy arrays. Numba itself is imported when the first kernel is called, so a
+path that computes nothing never pays for it. A kernel may call kernels of the same file (a change there then
+renews the cache of all of them). `on_compile` lets a flow tell its user why the first run takes longer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ _state: dict[str, Callable[[str], None] | None] = {"listener": None}
 
 
 def on_compile(listener: Callable[[str], None] | None) -> None:
-    """Call `listener(kernel name)` before a kernel is compiled for the first time on this machine (not when it is cached)."""
+    """Call `listener(kernel name)` before a kernel is compiled for the first time on this machine (not when
+    it is cached).
+    """
     _state["listener"] = listener
 
 
@@ -62,12 +64,12 @@ class Kernel(Generic[P, R]):
         made = numba.njit(nogil=True, cache=True, error_model="numpy")(plain)
         return self._announcing(made)
 
-    def _announcing(self, made: Any) -> Any:  # noqa: ANN401 - Numba's dispatcher has no public type
+    def _announcing(self, made: Any) -> Any:
         if _state["listener"] is None:
             return made
         compile_one = made.compile
 
-        def compile_and_tell(signature: Any) -> Any:  # noqa: ANN401
+        def compile_and_tell(signature: Any) -> Any:
             listener = _state["listener"]
             if listener is not None:
                 listener(self.__name__)

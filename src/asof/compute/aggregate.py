@@ -1,6 +1,7 @@
 """Features of a history: which kernel folds a feature's window, and how its state becomes a column.
 
-`evaluate` is the only entry. A new aggregation is one state in `states.py` or `bags.py`, one fold here and one row in `_FOLDS`.
+`evaluate` is the only entry. A new aggregation is one state in `states.py` or `bags.py`, one fold here and
+one row in `_FOLDS`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from asof.compute import kernels
 from asof.compute._jit import in_chunks
 from asof.compute.arrays import Array, Bools, Floats, Ints
 from asof.compute.arrow import FLOAT64, INT64, Column, physical_to_arrow
+from asof.compute.arrow_ops import offsets_of
 from asof.compute.sketch import bucket_numbers, bucket_values, hash_dictionary, hash_numbers
 from asof.compute.states import Aggregate, Count, DecayedSum, Extreme, Mean, Moments, State, Sum
 from asof.compute.windows import Locator
@@ -28,7 +30,9 @@ _SAFE = 2**62
 
 @dataclass(frozen=True)
 class Result:
-    """A feature's values in physical form: `(m,)`, or `(m, n)` codes or positions where the feature is a list."""
+    """A feature's values in physical form: `(m,)`, or `(m, n)` codes or positions where the feature is a
+    list.
+    """
 
     dtype: DType
     values: Array
@@ -39,12 +43,9 @@ class Result:
         """The values as an Arrow array; lists without their missing entries."""
         if self.values.ndim == 1:
             return physical_to_arrow(self.dtype, self.values, self.valid, self.dictionary)
-        lengths = self.valid.sum(axis=1)
-        offsets = np.zeros(lengths.size + 1, np.int32)
-        np.cumsum(lengths, out=offsets[1:])
         item = cast("DType", self.dtype.item)
         flat = physical_to_arrow(item, self.values[self.valid], None, self.dictionary)
-        return cast("pa.Array", pa.ListArray.from_arrays(pa.array(offsets), flat))
+        return pa.ListArray.from_arrays(offsets_of(self.valid.sum(axis=1)), flat)
 
 
 class Folder:
@@ -67,7 +68,9 @@ class Folder:
         return self.history.prefix(kind, self.feature.column, self.feature.predicate)
 
     def shared(self, kind: str, fold: Callable[[], Array]) -> Array:
-        """What `fold` gives, remembered for other features over the same rows (a mean needs what a sum and a count need)."""
+        """What `fold` gives, remembered for other features over the same rows (a mean needs what a sum and a
+        count need).
+        """
         f = self.feature
         name = (kind, f.column, f.predicate, f.window)
         if name not in self.locator.folds:
@@ -75,11 +78,15 @@ class Folder:
         return self.locator.folds[name]
 
     def run(self, kernel: Callable[..., None], *args: object) -> None:
-        """Run a kernel over all queries; args stand between (rows, ranges) and the query range, outputs after it."""
+        """Run a kernel over all queries; args stand between (rows, ranges) and the query range, outputs after
+        it.
+        """
         inputs = tuple(a for a in args if not isinstance(a, _Out))
         outputs = tuple(a.array for a in args if isinstance(a, _Out))
         rows, ranges = self.history.rows, self.ranges
-        in_chunks(self.size, self.history.threads, lambda q0, q1: kernel(rows, ranges, *inputs, q0, q1, *outputs))
+        in_chunks(
+            self.size, self.history.threads, lambda q0, q1: kernel(rows, ranges, *inputs, q0, q1, *outputs)
+        )
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,9 @@ def _mean(folder: Folder) -> Result:
 def _extreme(folder: Folder) -> Result:
     column, largest = folder.column, folder.feature.function == "max"
     if column.values.size == 0:
-        return Result(column.dtype, np.zeros(folder.size, np.int64), np.zeros(folder.size, np.bool_), column.dictionary)
+        return Result(
+            column.dtype, np.zeros(folder.size, np.int64), np.zeros(folder.size, np.bool_), column.dictionary
+        )
     value, has = _out(folder, column.values.dtype.name), _out(folder, "bool")
     folder.run(kernels.extreme, column.values, folder.use, folder.mask, largest, value, has)
     state = {"value": value.array, "has": has.array}
@@ -317,10 +326,10 @@ def evaluate(feature: Feature, locator: Locator) -> Result:
 
 
 def hidden_rows(feature: Feature, locator: Locator) -> Ints:
-    """For each query the rows that happened in the window and were not known yet: what hindsight would have leaked."""
+    """For each query the rows that happened in the window and were not known yet: what hindsight would have
+    leaked.
+    """
     folder = Folder(feature, locator)
     n = _out(folder, "int64")
     folder.run(kernels.count_hidden, n)
     return n.array
-
-

@@ -1,20 +1,21 @@
 """Arrow's side of the type table, and the move of a column between Arrow and NumPy.
 
-Physical form of a column in compute: numbers as int64 or float64 (decimals as scaled integers, dates as days, times as
-microseconds, booleans as 0 and 1), everything else as int64 codes into a sorted dictionary. Null and NaN are one thing: not
-valid.
+Physical form of a column in compute: numbers as int64 or float64 (decimals as scaled integers, dates as days,
+times as microseconds, booleans as 0 and 1), everything else as int64 codes into a sorted dictionary. Null and
+NaN are one thing: not valid.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from asof.compute.arrays import Array, Bools, Ints
+from asof.compute.arrow_ops import buffer, filled, ints, taken, valid_mask, words
 from asof.errors import NumericOverflow, WrongType
 from asof.types import MAX_DECIMAL_DIGITS, DType
 
@@ -68,7 +69,9 @@ def find_dtype(arrow: pa.DataType) -> DType | None:  # noqa: PLR0911 - one retur
 
 @dataclass(frozen=True)
 class Column:
-    """One column in compute's physical form: values, which of them are valid, and the dictionary behind codes."""
+    """One column in compute's physical form: values, which of them are valid, and the dictionary behind
+    codes.
+    """
 
     dtype: DType
     values: Array
@@ -95,16 +98,20 @@ class Column:
 
 
 def _sorted_codes(column: pa.ChunkedArray) -> tuple[pa.Array, Ints]:
-    encoded = cast("pa.DictionaryArray", column.combine_chunks().dictionary_encode())
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = cast("pa.DictionaryArray", encoded.unify_dictionaries().combine_chunks())
-    uniques = encoded.dictionary
-    order = pc.sort_indices(uniques).to_numpy()
-    rank = np.empty(len(uniques) + 1, np.int64)
-    rank[order] = np.arange(len(uniques))
+    whole = encoded(column)
+    order = ints(pc.sort_indices(whole.dictionary))
+    rank = np.empty(order.size + 1, np.int64)
+    rank[order] = np.arange(order.size)
     rank[-1] = 0  # null
-    codes = pc.fill_null(encoded.indices, len(uniques)).to_numpy(zero_copy_only=False)
-    return uniques.take(pa.array(order)), rank[codes]
+    return taken(cast("pa.Array", whole.dictionary), order), rank[ints(whole.indices, order.size)]
+
+
+def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """A column as codes into one dictionary of its different values."""
+    whole: Any = column.dictionary_encode()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.unify_dictionaries().combine_chunks()
+    return whole
 
 
 def to_column(name: str, data: pa.ChunkedArray | pa.Array) -> Column:
@@ -133,35 +140,23 @@ def to_column(name: str, data: pa.ChunkedArray | pa.Array) -> Column:
     return Column(dtype, values, valid)
 
 
-def valid_mask(column: pa.ChunkedArray) -> Bools:
-    """True where a column is not null; a new array."""
-    if column.null_count == 0:
-        return np.ones(len(column), np.bool_)
-    return column.is_valid().to_numpy().astype(np.bool_)
-
-
 def _numbers(name: str, column: pa.ChunkedArray, dtype: DType) -> Array:
     if dtype.kind == "decimal":
         return _scaled(name, column)
     if dtype.kind == "timestamp":
-        return _filled(column.cast(pa.timestamp("us", column.type.tz))).view(np.int64)
+        return ints(column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()))
     if dtype.kind == "date":
-        return _filled(column.cast(pa.date32()).cast(pa.int32())).astype(np.int64)
+        return ints(column.cast(pa.date32()).cast(pa.int32()))
     if dtype.kind == "float64":
-        return _filled(column).astype(np.float64, copy=False)
+        return filled(column, 0.0).astype(np.float64, copy=False)
     if pa.types.is_uint64(column.type):
         try:
             column = column.cast(pa.int64())
         except pa.ArrowInvalid as exc:
-            raise NumericOverflow(f"column {name!r}: an unsigned value does not fit int64", column=name) from exc
-    return _filled(column).astype(np.int64, copy=False)
-
-
-def _filled(column: pa.ChunkedArray) -> Array:
-    if column.null_count:
-        zero = pa.scalar(False) if pa.types.is_boolean(column.type) else pa.scalar(0).cast(column.type)  # noqa: FBT003
-        column = cast("pa.ChunkedArray", pc.fill_null(column, zero))
-    return cast("Array", column.to_numpy())
+            raise NumericOverflow(
+                f"column {name!r}: an unsigned value does not fit int64", column=name
+            ) from exc
+    return filled(column, null=False).astype(np.int64) if dtype.kind == "bool" else ints(column)
 
 
 def _scaled(name: str, column: pa.ChunkedArray) -> Ints:
@@ -169,9 +164,9 @@ def _scaled(name: str, column: pa.ChunkedArray) -> Ints:
     wide = column.cast(pa.decimal128(38, column.type.scale))
     parts: list[Ints] = []
     for chunk in wide.chunks:
-        words = np.frombuffer(cast("pa.Buffer", chunk.buffers()[1]), np.int64)
-        words = words[2 * chunk.offset : 2 * (chunk.offset + len(chunk))].reshape(-1, 2)
-        low, high = words[:, 0], words[:, 1]
+        pairs = words(cast("pa.Buffer", chunk.buffers()[1]))
+        pairs = pairs[2 * chunk.offset : 2 * (chunk.offset + len(chunk))].reshape(-1, 2)
+        low, high = pairs[:, 0], pairs[:, 1]
         bad = high != (low >> 63)
         if chunk.null_count:
             ok = chunk.is_valid().to_numpy(zero_copy_only=False)
@@ -188,17 +183,15 @@ def _scaled(name: str, column: pa.ChunkedArray) -> Ints:
 
 def decimals(values: Ints, valid: Bools, dtype: DType) -> pa.Array:
     """Scaled int64 values as an Arrow decimal array."""
-    words = np.empty((values.size, 2), np.int64)
-    words[:, 0] = values
-    words[:, 1] = values >> 63
+    pairs = np.empty((values.size, 2), np.int64)
+    pairs[:, 0] = values
+    pairs[:, 1] = values >> 63
     nulls = _bitmap(valid)
-    return cast(
-        "pa.Array", pa.Array.from_buffers(arrow_type(dtype), values.size, [nulls, pa.py_buffer(words)])
-    )
+    return cast("pa.Array", pa.Array.from_buffers(arrow_type(dtype), values.size, [nulls, buffer(pairs)]))
 
 
 def _bitmap(valid: Bools) -> pa.Buffer | None:
-    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return None if valid.all() else buffer(np.packbits(valid, bitorder="little"))
 
 
 def physical_to_arrow(
@@ -207,8 +200,8 @@ def physical_to_arrow(
     """Physical values as an Arrow array of the DType; null where not valid."""
     ok = np.ones(values.size, np.bool_) if valid is None else valid
     if dictionary is not None:
-        picked = pa.array(np.where(ok, values, 0), mask=~ok)
-        return cast("pa.Array", dictionary.take(picked)).cast(arrow_type(dtype))
+        picked: Any = pa.array(np.where(ok, values, 0), mask=~ok)
+        return dictionary.take(picked).cast(arrow_type(dtype))
     if dtype.kind == "decimal":
         return decimals(values.astype(np.int64, copy=False), ok, dtype)
     if dtype.kind == "bool":

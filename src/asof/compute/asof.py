@@ -1,10 +1,12 @@
-"""Latest values without a sort: each row goes to the first spine row that can see it, then the newest is carried forward.
+"""Latest values without a sort: each row goes to the first spine row that can see it, then the newest is
+carried forward.
 
-For histories that are never revised. Rows stream through in batches in order of arrival; what is kept is one best row for each
-spine row, so memory does not grow with the history. `aggregate._latest` gives the same answers from a sorted history.
+For histories that are never revised. Rows stream through in batches in order of arrival; what is kept is one
+best row for each spine row, so memory does not grow with the history. `aggregate._latest` gives the same
+answers from a sorted history.
 """
 
-# ruff: noqa: ANN001, ANN202, PLR0913
+# ruff: noqa: ANN001, ANN202
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUntypedFunctionDecorator=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 
@@ -18,7 +20,9 @@ from asof.define.window import BEGIN_US
 
 
 @kernel
-def _scatter(group, event, known, limit, hindsight, starts, at, best_event, best_known, best_row, number, best_batch):
+def _scatter(
+    group, event, known, limit, hindsight, starts, at, best_event, best_known, best_row, number, best_batch
+):
     """Offer each row to the first query of its entity that sees it; larger (event, known, arrival) wins."""
     for i in range(group.size):
         g = group[i]
@@ -61,8 +65,8 @@ def _carry(starts, event, known, batch, winner):
 class AsOf:
     """The newest visible row of each query, found while rows stream by.
 
-    Shape: `(m,)` queries in order of (entity, instant), `starts` of each entity. Call `offer` for each batch and take the rows
-    that it names; `winners` says at the end which of them each query sees (-1: none).
+    Shape: `(m,)` queries in order of (entity, instant), `starts` of each entity. Call `offer` for each batch
+    and take the rows that it names; `winners` says at the end which of them each query sees (-1: none).
     """
 
     def __init__(self, starts: Ints, at: Ints, *, limit_us: int, hindsight: bool) -> None:

@@ -1,8 +1,11 @@
-"""Aggregate states whose size varies: counters of codes, the first or last n events, and HyperLogLog registers.
+"""Aggregate states whose size varies: counters of codes, the first or last n events, and HyperLogLog
+registers.
 
-A bag holds the entries of many windows one after the other: window i has the entries `starts[i]` to `starts[i + 1]`. Merging
-sorts the entries of both sides together, so a bag depends on the set of its events only.
+A bag holds the entries of many windows one after the other: window i has the entries `starts[i]` to `starts[i
++ 1]`. Merging sorts the entries of both sides together, so a bag depends on the set of its events only.
 """
+
+# ruff: noqa: D102 - the protocol `Aggregate` tells what identity, lift, merge and finish do
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ def _starts(owner: Ints, n: int) -> Ints:
 
 
 class Counter:
-    """How often each code occurs: the state of exact distinct counts, top k and quantiles (codes in order of value)."""
+    """How often each code occurs: the state of exact distinct counts, top k and quantiles (codes in order of
+    value).
+    """
 
     def identity(self, n: int) -> State:
         none = np.empty(0, np.int64)
@@ -84,7 +89,9 @@ class Counter:
 
 @dataclass(frozen=True)
 class Edge:
-    """The n newest (newest first) or n oldest (oldest first) events in canonical order (event time, known-at, sequence)."""
+    """The n newest (newest first) or n oldest (oldest first) events in canonical order (event time, known-at,
+    sequence).
+    """
 
     n: int
     newest: bool
@@ -94,7 +101,12 @@ class Edge:
         return {"starts": np.zeros(n + 1, np.int64), "value": none, **dict.fromkeys(_SAMPLE_KEYS, none)}
 
     def lift(
-        self, values: Array, valid: Bools, event: Ints, known: Ints | None = None, sequence: Ints | None = None
+        self,
+        values: Array,
+        valid: Bools,
+        event: Ints,
+        known: Ints | None = None,
+        sequence: Ints | None = None,
     ) -> State:
         owner = np.flatnonzero(valid)
         known = event if known is None else known

@@ -1,13 +1,13 @@
 """Banking days of the United States: the Federal Reserve Bank holidays and arithmetic on them.
 
-A banking day is a day from Monday to Friday that is no Federal Reserve Bank holiday. Days are integers, days since
-1970-01-01; instants are integer microseconds UTC. Everything is vectorised and pure. The tables cover the years 1990
-to 2100, and a day outside of them is a `DataError`, never a silent guess. Labels need it: an ACH return R01 is due
-within two banking days of settlement.
+A banking day is a day from Monday to Friday that is no Federal Reserve Bank holiday. Days are integers, days
+since 1970-01-01; instants are integer microseconds UTC. Everything is vectorised and pure. The tables cover
+the years 1990 to 2100, and a day outside of them is a `DataError`, never a silent guess. Labels need it: an
+ACH return R01 is due within two banking days of settlement.
 
-Source: Federal Reserve Financial Services, "Holiday Schedules". A holiday that falls on a Sunday closes the Federal
-Reserve Banks on the following Monday; for one that falls on a Saturday they are open on the preceding Friday.
-Juneteenth is a federal holiday since 2021-06-17 and stands in the schedules from 2022 on.
+Source: Federal Reserve Financial Services, "Holiday Schedules". A holiday that falls on a Sunday closes the
+Federal Reserve Banks on the following Monday; for one that falls on a Saturday they are open on the preceding
+Friday. Juneteenth is a federal holiday since 2021-06-17 and stands in the schedules from 2022 on.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ _MONDAY, _THURSDAY, _SUNDAY = 0, 3, 6
 
 
 def fed_holidays(year: int) -> tuple[date, ...]:
-    """The dates on which the Federal Reserve Banks observe their holidays of a year, in order: 11, or 10 before 2022.
+    """The dates on which the Federal Reserve Banks observe their holidays of a year, in order: 11, or 10
+    before 2022.
 
-    A Sunday holiday is given as the Monday on which it is observed. A Saturday holiday is given as that Saturday: the
-    banks are open on the Friday before it.
+    A Sunday holiday is given as the Monday on which it is observed. A Saturday holiday is given as that
+    Saturday: the banks are open on the Friday before it.
 
     Raises:
         DataError: the year is outside 1990 to 2100.
@@ -93,8 +94,8 @@ def is_banking_day(days: ArrayLike) -> NDArray[np.bool_]:
 def add_banking_days(days: ArrayLike, n: ArrayLike) -> NDArray[np.int64]:
     """The n-th banking day after each day (before it, when n is negative).
 
-    The start itself never counts: from a Friday or a Saturday, n = 1 is the next Monday that is no holiday. n = 0 is
-    the day itself if it is a banking day, else the next one.
+    The start itself never counts: from a Friday or a Saturday, n = 1 is the next Monday that is no holiday. n
+    = 0 is the day itself if it is a banking day, else the next one.
 
     Shape: days and n broadcast against each other. Units: days since 1970-01-01.
 
@@ -168,8 +169,8 @@ def day_start_us(days: ArrayLike, zone: str = "America/New_York") -> NDArray[np.
 def banking_deadline_us(t_us: ArrayLike, n: ArrayLike, zone: str = "America/New_York") -> NDArray[np.int64]:
     """The instant at which the n-th banking day after the local date of each instant is over.
 
-    The deadline is exclusive: it is the local midnight that ends that banking day, so `t < deadline` holds until the
-    day's last microsecond. n = 0 is the day itself, or the next banking day if it is none.
+    The deadline is exclusive: it is the local midnight that ends that banking day, so `t < deadline` holds
+    until the day's last microsecond. n = 0 is the day itself, or the next banking day if it is none.
 
     Shape: t_us and n broadcast against each other. Units: microseconds UTC.
 
@@ -196,7 +197,9 @@ def _nth_weekday(year: int, month: int, weekday: int, nth: int) -> date:
 
 @cache
 def _tables() -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-    """By day from 1990: is it a banking day; how many banking days lie before it; and the banking days themselves."""
+    """By day from 1990: is it a banking day; how many banking days lie before it; and the banking days
+    themselves.
+    """
     days = np.arange(_FIRST_DAY, _END_DAY, dtype=np.int64)
     open_days = (days + 3) % 7 < 5  # 1970-01-01 was a Thursday, so day + 3 counts from a Monday
     for year in range(FIRST_YEAR, LAST_YEAR + 1):
@@ -246,7 +249,9 @@ def _find_zone(zone: str) -> ZoneInfo:
 
 @lru_cache(maxsize=512)
 def _offset_steps(zone: str, year: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The instants of a UTC year from which each offset to UTC holds, and these offsets (both in microseconds)."""
+    """The instants of a UTC year from which each offset to UTC holds, and these offsets (both in
+    microseconds).
+    """
     tz = ZoneInfo(zone)
 
     def offset_s(second: int) -> int:

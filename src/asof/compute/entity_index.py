@@ -1,4 +1,5 @@
-"""Entity keys as dense integers: the entities that a spine asks for are numbered, and rows look their number up.
+"""Entity keys as dense integers: the entities that a spine asks for are numbered, and rows look their number
+up.
 
 Keys are compared exactly, never by hash. A null in any key column matches nothing.
 """
@@ -6,13 +7,12 @@ Keys are compared exactly, never by hash. A null in any key column matches nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from asof.compute.arrays import Ints
+from asof.compute.arrow_ops import different, ints, places
 
 _LOOKUP_SPAN = 4_000_000  # integer keys within this span use a table instead of a hash
 
@@ -52,31 +52,24 @@ class _Part:
     """The different values of one key column."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        self.values = cast("pa.Array", pc.drop_null(column.unique()))
+        self.values = different(column)
         self.size = len(self.values)
         self._table, self._base = _lookup_table(self.values)
 
     def codes(self, column: pa.Array | pa.ChunkedArray) -> Ints:
         if self._table is not None and column.null_count == 0:
-            found = _flat(column).astype(np.int64, copy=False) - self._base
+            found = ints(column) - self._base
             inside = (found >= 0) & (found < self._table.size)
             return self._table[found] if inside.all() else np.where(inside, self._table[found * inside], -1)
         if column.type != self.values.type:
             column = column.cast(self.values.type)
-        indices = pc.index_in(column, value_set=self.values)
-        return _flat(pc.fill_null(indices, -1)).astype(np.int64)
-
-
-def _flat(column: pa.Array | pa.ChunkedArray) -> Ints:
-    if isinstance(column, pa.ChunkedArray):
-        return cast("Ints", column.to_numpy())
-    return cast("Ints", column.to_numpy(zero_copy_only=False))
+        return places(column, self.values)
 
 
 def _lookup_table(values: pa.Array) -> tuple[Ints | None, int]:
     if not pa.types.is_integer(values.type) or len(values) == 0:
         return None, 0
-    numbers = values.to_numpy().astype(np.int64)
+    numbers = ints(values)
     base, span = int(numbers.min()), int(numbers.max()) - int(numbers.min()) + 1
     if span > _LOOKUP_SPAN:
         return None, 0

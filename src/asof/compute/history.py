@@ -1,7 +1,9 @@
-"""A history: the rows of one source for the entities that are asked for, sorted and ready for the window kernels.
+"""A history: the rows of one source for the entities that are asked for, sorted and ready for the window
+kernels.
 
-`Part` is what a reader brings (rows in order of arrival); `History.build` numbers versions, sorts by (entity, event time,
-known-at, arrival) and knows for every row until when it is visible. Next: `windows.py` asks it, `aggregate.py` folds it.
+`Part` is what a reader brings (rows in order of arrival); `History.build` numbers versions, sorts by (entity,
+event time, known-at, arrival) and knows for every row until when it is visible. Next: `windows.py` asks it,
+`aggregate.py` folds it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import pyarrow as pa
 
 from asof.compute import sort
 from asof.compute.arrays import EMPTY_INTS, Array, Bools, Floats, Ints
-from asof.compute.arrow import Column, to_column, valid_mask
+from asof.compute.arrow import Column, to_column
+from asof.compute.arrow_ops import filled, valid_mask
 from asof.compute.revise import EventKeys, revise
 from asof.define.window import END_US
 
@@ -27,8 +30,9 @@ Rows = tuple[Ints, Ints, Bools]
 class Part:
     """Rows of one source in order of arrival.
 
-    `group` is the number of the row's entity, -1 where it matches none (it may still supersede another row); `known` None means
-    known when it happened; `own_code` numbers the event keys that the spine's own rows carry.
+    `group` is the number of the row's entity, -1 where it matches none (it may still supersede another row);
+    `known` None means known when it happened; `own_code` numbers the event keys that the spine's own rows
+    carry.
     """
 
     group: Ints
@@ -53,7 +57,9 @@ class OwnRows:
 
 @dataclass(frozen=True)
 class History:
-    """Sorted rows. Arrays of values have `own` more entries at the end: the own rows, in order of the queries."""
+    """Sorted rows. Arrays of values have `own` more entries at the end: the own rows, in order of the
+    queries.
+    """
 
     starts: Ints
     event: Ints
@@ -164,7 +170,9 @@ class History:
         return self._floats[column]
 
     def prefix(self, kind: str, column: str | None, predicate: str | None) -> Ints:
-        """Prefix sums over final rows that count: of 1 (`count`) or of the value (`sum`); wraps around like int64."""
+        """Prefix sums over final rows that count: of 1 (`count`) or of the value (`sum`); wraps around like
+        int64.
+        """
         name = (kind, column, predicate)
         made = self._prefixes.get(name)
         if made is None:
@@ -222,7 +230,7 @@ def _predicates(parts: Sequence[Mapping[str, pa.ChunkedArray]], own: OwnRows | N
     for sql in parts[0]:
         joined = pa.chunked_array([c for table in tables for c in table[sql].chunks], pa.bool_())
         made[sql] = valid_mask(joined)
-        made[sql] &= joined.fill_null(False).to_numpy().astype(np.bool_)  # noqa: FBT003
+        made[sql] &= filled(joined, null=False).astype(np.bool_)
     return made
 
 
@@ -240,7 +248,9 @@ def _versions(
     columns: Mapping[str, Column],
     predicates: Mapping[str, Bools],
 ) -> tuple[Ints, Ints]:
-    """Until when rows are visible (empty where nothing is ever revised), and groups without the rows that never count."""
+    """Until when rows are visible (empty where nothing is ever revised), and groups without the rows that
+    never count.
+    """
     if all(part.keys is None for part in parts):
         return EMPTY_INTS, group
     untils: list[Ints] = []
@@ -269,5 +279,3 @@ def _own_codes(parts: Sequence[Part], order: Ints) -> Ints:
         return EMPTY_INTS
     codes = [np.full(p.group.size, -1, np.int64) if p.own_code is None else p.own_code for p in parts]
     return np.concatenate(codes)[order]
-
-

@@ -1,20 +1,21 @@
 """The window kernels: for each query, a fold over the visible rows of its window in canonical order.
 
-Rows of one entity stand together, sorted by (event time, known-at, sequence). A query has a range `[a, b)` of rows by event
-time and a point `p` in it: before `p` every row has settled (at the query's instant its visibility will not change any more, so
-`final[i]` alone decides), from `p` on each row is asked `known <= vis < until`. Late and revised rows are recent, so the tail is
-short. `own` is the row of the scored event itself, or -1; it comes last. `rows_of` in history.py builds the arrays.
+Rows of one entity stand together, sorted by (event time, known-at, sequence). A query has a range `[a, b)` of
+rows by event time and a point `p` in it: before `p` every row has settled (at the query's instant its
+visibility will not change any more, so `final[i]` alone decides), from `p` on each row is asked `known <= vis
+< until`. Late and revised rows are recent, so the tail is short. `own` is the row of the scored event itself,
+or -1; it comes last. `rows_of` in history.py builds the arrays.
 
     h = (known, until, final)      until may have length 0: nothing was ever revised
     q = (a, p, b, vis, own)        one entry for each query
 
-Where a window has few unsettled rows, nearly all of the work is a plain loop over `[a, p)` with `use`, the rows that are final and
-count for the feature (`mask` alone says which rows count, for the tail).
+Where a window has few unsettled rows, nearly all of the work is a plain loop over `[a, p)` with `use`, the
+rows that are final and count for the feature (`mask` alone says which rows count, for the tail).
 
 Every kernel works on queries [q0, q1) and writes only there, so ranges run on several threads.
 """
 
-# ruff: noqa: ANN001, ANN202, ANN201, PLR0913, FBT001
+# ruff: noqa: ANN001, ANN201
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
 
@@ -66,7 +67,7 @@ def preceding(i, h, a, p, b, own, vis):
     known, until, final = h
     if i == -1 and own >= 0:
         return own
-    i = b - 1 if i == -1 or i == own else i - 1
+    i = b - 1 if i in (-1, own) else i - 1
     while i >= a and i >= p:
         if known[i] <= vis and (until.size == 0 or vis < until[i]):
             return i
@@ -93,15 +94,32 @@ def locate(group, lo, hi, vis, starts, event, settled, q0, q1, a, p, b):
 
 @kernel
 def count_hidden(h, q, q0, q1, out):
-    """How many rows of each window happened before its end and were not yet known: what hindsight would have leaked."""
-    known, until, final = h
-    a, p, b, vis, own = q
+    """How many rows of each window happened before its end and were not yet known: what hindsight would have
+    leaked.
+    """
+    known, _, _ = h
+    _, p, b, vis, _ = q
     for k in range(q0, q1):
         n = 0
         for i in range(p[k], b[k]):
             if known[i] > vis[k]:
                 n += 1
         out[k] = n
+
+
+@kernel
+def drop_known_own(h, q, own_code, code_starts, code_rows, q0, q1):
+    """Own row -1 where the window holds a visible row of the same event."""
+    known, until, _ = h
+    a, _, b, vis, own = q
+    for k in range(q0, q1):
+        c = own_code[k]
+        if own[k] < 0 or c < 0:
+            continue
+        for j in range(code_starts[c], code_starts[c + 1]):
+            i = code_rows[j]
+            if a[k] <= i < b[k] and known[i] <= vis[k] and (until.size == 0 or vis[k] < until[i]):
+                own[k] = -1
 
 
 @kernel
@@ -303,7 +321,9 @@ def frequent_codes(h, q, codes, valid, size, top, q0, q1, out):
 
 @kernel
 def rank_code(h, q, codes, valid, size, quantile, q0, q1, out):
-    """The code at 0-based rank floor(quantile * (n - 1)) among the valid visible rows in order of code; -1 when empty."""
+    """The code at 0-based rank floor(quantile * (n - 1)) among the valid visible rows in order of code; -1
+    when empty.
+    """
     a, p, b, vis, own = q
     counts = np.zeros(size, np.int64)
     for k in range(q0, q1):
@@ -369,7 +389,6 @@ def count_hashes(h, q, hashes, valid, q0, q1, out):
                 hashed = np.uint64(hashes[i])
                 slot = hashed >> np.uint64(64 - HLL_BITS)
                 rank = hll_rank(hashed)
-                if rank > registers[slot]:
-                    registers[slot] = rank
+                registers[slot] = max(registers[slot], rank)
             i = following(i, h, p[k], b[k], own[k], vis[k])
         out[k] = hll_estimate(registers)

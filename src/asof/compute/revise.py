@@ -1,8 +1,8 @@
 """Corrections: which version of an event is visible when.
 
-A version is visible from its own known-at until the next version of the same key is known. `revise` finds that end for every
-row, and which rows never count: deletes (they only end their predecessor) and deliveries repeated without a change. Keys are
-compared exactly; a 64-bit hash only picks the few rows that need a look.
+A version is visible from its own known-at until the next version of the same key is known. `revise` finds
+that end for every row, and which rows never count: deletes (they only end their predecessor) and deliveries
+repeated without a change. Keys are compared exactly; a 64-bit hash only picks the few rows that need a look.
 """
 
 # ruff: noqa: ANN001, ANN202
@@ -13,19 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 
 from asof.compute._jit import kernel
 from asof.compute.arrays import Array, Bools, Ints
+from asof.compute.arrow import encoded
+from asof.compute.arrow_ops import ints, taken
 from asof.define.window import END_US
 
 
 @dataclass(frozen=True)
 class EventKeys:
-    """The event key of each row: a 64-bit hash, and the keys themselves where hashes can collide (None: they cannot)."""
+    """The event key of each row: a 64-bit hash, and the keys themselves where hashes can collide (None: they
+    cannot).
+    """
 
     hashes: Ints
     valid: Bools
@@ -64,7 +67,8 @@ def revise(
 ) -> tuple[Ints, Bools]:
     """Until when each row is the visible version of its event, and which rows count at all.
 
-    Shape: `(n,)` rows of one source in order of arrival -> `(n,)` instants in microseconds (END_US: for good) and `(n,)` flags.
+    Shape: `(n,)` rows of one source in order of arrival -> `(n,)` instants in microseconds (END_US: for good)
+    and `(n,)` flags.
 
     Args:
         keys: the rows' event keys.
@@ -95,8 +99,4 @@ def revise(
 def _codes(keys: EventKeys, rows: Ints) -> Ints:
     if keys.exact is None:
         return keys.hashes[rows]
-    picked = keys.exact.take(pa.array(rows)).combine_chunks()
-    encoded = picked.dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.unify_dictionaries().combine_chunks()
-    return cast("Ints", cast("pa.DictionaryArray", encoded).indices.to_numpy().astype(np.int64))
+    return ints(encoded(taken(keys.exact, rows)).indices)

@@ -1,7 +1,8 @@
-"""Secondary keys: `sum("amount").by("category")` is the sum over the finer entity (entity, category), read back as a map.
+"""Secondary keys: `sum("amount").by("category")` is the sum over the finer entity (entity, category), read
+back as a map.
 
-Nothing about values is written here a second time: the rows are grouped again, every query asks once for each key that its
-entity has, and `aggregate.evaluate` does the rest.
+Nothing about values is written here a second time: the rows are grouped again, every query asks once for each
+key that its entity has, and `aggregate.evaluate` does the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pyarrow as pa
 from asof.compute import sort
 from asof.compute.aggregate import evaluate
 from asof.compute.arrays import Bools, Ints
+from asof.compute.arrow_ops import kept, offsets_of, taken
 from asof.compute.history import History
 from asof.compute.windows import Locator, Queries
 from asof.define.aggregation import Feature
@@ -33,8 +35,8 @@ class _Fine:
 def evaluate_map(feature: Feature, locator: Locator) -> pa.Array:
     """A map from the secondary key (as text) to the feature's value, for every query.
 
-    Shape: `(m,)` queries -> `(m,)` maps, keys in ascending order; only keys with a visible row in the window that counts. A null
-    secondary key counts nowhere.
+    Shape: `(m,)` queries -> `(m,)` maps, keys in ascending order; only keys with a visible row in the window
+    that counts. A null secondary key counts nowhere.
     """
     coded = locator.history.columns[cast("str", feature.by)].coded()
     fine = _split(locator, coded.values, coded.valid, max(1, len(coded.dictionary or ())))
@@ -49,11 +51,10 @@ def evaluate_map(feature: Feature, locator: Locator) -> pa.Array:
     inner = Locator(_with_own(fine.history, locator, fine.query), finer, own)
     plain = replace(feature, by=None)
     counts = evaluate(replace(plain, function="count", params=()), inner).values > 0
-    values = evaluate(plain, inner).to_arrow().filter(pa.array(counts))
-    keys = cast("pa.Array", coded.dictionary).take(pa.array(fine.code[counts])).cast(pa.string())
-    offsets = np.zeros(queries.size + 1, np.int32)
-    np.cumsum(np.bincount(fine.query[counts], minlength=queries.size), out=offsets[1:])
-    return cast("pa.Array", pa.MapArray.from_arrays(pa.array(offsets), keys, values))
+    values = kept(evaluate(plain, inner).to_arrow(), counts)
+    keys = taken(cast("pa.Array", coded.dictionary), fine.code[counts]).cast(pa.string())
+    lengths = np.bincount(fine.query[counts], minlength=queries.size)
+    return pa.MapArray.from_arrays(offsets_of(lengths), keys, values)
 
 
 def _split(locator: Locator, codes: Ints, valid: Bools, size: int) -> _Fine:
@@ -106,7 +107,9 @@ def _regroup(history: History, order: Ints, starts: Ints) -> History:
         event=history.event[rows],
         known=history.known[order],
         until=history.until[order] if history.until.size else history.until,
-        columns={n: replace(c, values=c.values[rows], valid=c.valid[rows]) for n, c in history.columns.items()},
+        columns={
+            n: replace(c, values=c.values[rows], valid=c.valid[rows]) for n, c in history.columns.items()
+        },
         predicates={sql: mask[rows] for sql, mask in history.predicates.items()},
         own_code=np.empty(0, np.int64),
     )
@@ -130,7 +133,9 @@ def _with_own(history: History, locator: Locator, query: Ints) -> History:
     rows = np.concatenate([np.arange(history.size), history.size + query])
     return history.changed(
         event=history.event[rows],
-        columns={n: replace(c, values=c.values[rows], valid=c.valid[rows]) for n, c in history.columns.items()},
+        columns={
+            n: replace(c, values=c.values[rows], valid=c.valid[rows]) for n, c in history.columns.items()
+        },
         predicates={sql: mask[rows] for sql, mask in history.predicates.items()},
         own=query.size,
     )

@@ -1,10 +1,9 @@
 """Sketches: portable hashes for approximate distinct counts, and buckets for quantiles.
 
-Both are functions of the value alone, so a sketch depends on the set of events and on nothing else (not on the engine, the
-order, or the machine).
+Both are functions of the value alone, so a sketch depends on the set of events and on nothing else (not on
+the engine, the order, or the machine).
 """
 
-# ruff: noqa: ANN001, ANN202
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUntypedFunctionDecorator=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 
@@ -33,7 +32,8 @@ def hash_value(value: object) -> int:
 
 
 def hash_dictionary(values: pa.Array) -> Ints:
-    """The hash of each value of a dictionary (strings by BLAKE2b, numbers mixed by the finaliser of SplitMix64).
+    """The hash of each value of a dictionary (strings by BLAKE2b, numbers mixed by the finaliser of
+    SplitMix64).
 
     Source: Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014 (the finaliser).
     """
@@ -54,7 +54,8 @@ def hash_numbers(values: Array) -> Ints:
 def bucket_numbers(values: Floats) -> Ints:
     """The bucket of each value: logarithmic, so that a bucket's middle is within 1 % of every value in it.
 
-    Values below 1e-12 in size are bucket 0's neighbours at zero; buckets of negative values mirror those of positive ones.
+    Values below 1e-12 in size are bucket 0's neighbours at zero; buckets of negative values mirror those of
+    positive ones.
     Source: Masson, Rim, Lee: DDSketch, VLDB 2019.
     """
     size = np.abs(values)

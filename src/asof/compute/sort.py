@@ -1,10 +1,10 @@
 """Ordering rows: by entity, then event time, known-at time and arrival, without a general sort.
 
-A counting sort by entity keeps the order of arrival, and histories mostly arrive in the order of time, so what is left is to
-check each entity and to sort the few that need it.
+A counting sort by entity keeps the order of arrival, and histories mostly arrive in the order of time, so
+what is left is to check each entity and to sort the few that need it.
 """
 
-# ruff: noqa: ANN001, ANN202, ANN201, PLR0913
+# ruff: noqa: ANN001, ANN202, ANN201
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from asof.compute._jit import in_chunks, kernel
-from asof.compute.arrays import Bools, Floats, Ints
+from asof.compute.arrays import Array, Ints
 
 _SMALL = 48
 
@@ -104,8 +104,8 @@ def running_max(starts, values, g0, g1, out):
 def order_rows(group: Ints, groups: int, event: Ints, known: Ints, threads: int) -> tuple[Ints, Ints]:
     """The rows' positions by (group, event time, known-at, arrival), and where each group starts.
 
-    Shape: `(n,)` rows in `groups` groups -> `(m,)` positions, m <= n (rows with a negative group are left out), and
-    `(groups + 1,)` starts.
+    Shape: `(n,)` rows in `groups` groups -> `(m,)` positions, m <= n (rows with a negative group are left
+    out), and `(groups + 1,)` starts.
     """
     starts = np.zeros(groups + 1, np.int64)
     group_starts(group, starts)
@@ -116,7 +116,7 @@ def order_rows(group: Ints, groups: int, event: Ints, known: Ints, threads: int)
     return order, starts
 
 
-def take(values: Ints | Floats | Bools, order: Ints, threads: int, extra: int = 0) -> Ints | Floats | Bools:
+def take(values: Array, order: Ints, threads: int, extra: int = 0) -> Array:
     """`values[order]` on all threads, with room for `extra` rows at the end (uninitialised)."""
     out = np.empty(order.size + extra, values.dtype)
     in_chunks(order.size, threads, lambda start, stop: take_ints(values, order, start, stop, out))

@@ -1,10 +1,14 @@
-"""Aggregate states: what a window kernel, a tile and a stream all reduce events to, and how states become values.
+"""Aggregate states: what a window kernel, a tile and a stream all reduce events to, and how states become
+values.
 
-A state is columns of equal length, one row for each window asked. Every aggregation has `identity(n)`, `lift` (one event each),
-`merge` (two states) and `finish` (state -> value and whether it is null). Laws, tested in tests/compute/test_states.py: merge is
-associative with `identity` as its neutral element, exactly for counts, exact sums, extremes, counters, registers and edges; up to
-rounding for float sums, moments and decayed sums. All but edges commute. States whose size varies are in `bags.py`.
+A state is columns of equal length, one row for each window asked. Every aggregation has `identity(n)`, `lift`
+(one event each), `merge` (two states) and `finish` (state -> value and whether it is null). Laws, tested in
+tests/compute/test_states.py: merge is associative with `identity` as its neutral element, exactly for counts,
+exact sums, extremes, counters, registers and edges; up to rounding for float sums, moments and decayed sums.
+All but edges commute. States whose size varies are in `bags.py`.
 """
+
+# ruff: noqa: D102 - the protocol `Aggregate` tells what identity, lift, merge and finish do
 
 from __future__ import annotations
 
@@ -33,7 +37,9 @@ class Aggregate(Protocol):
         ...
 
     def merge(self, left: State, right: State) -> State:
-        """The state of both sets of events, pair by pair; right's events are the newer ones where order matters."""
+        """The state of both sets of events, pair by pair; right's events are the newer ones where order
+        matters.
+        """
         ...
 
     def finish(self, state: State) -> Finished:
@@ -133,7 +139,8 @@ class Extreme:
 class Moments:
     """Sample variance or standard deviation from (count, mean, M2). Fewer than two values: null.
 
-    Source: Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979 (the merge).
+    Source: Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances,
+    1979 (the merge).
     """
 
     root: bool = False
@@ -162,7 +169,9 @@ class Moments:
 
 @dataclass(frozen=True)
 class DecayedSum:
-    """Sum of value * 2^(-age / half_life), kept as of the newest event; `at_us` asks it as of another instant. Empty: 0."""
+    """Sum of value * 2^(-age / half_life), kept as of the newest event; `at_us` asks it as of another
+    instant. Empty: 0.
+    """
 
     half_life_us: float
 

@@ -1,7 +1,6 @@
-"""Queries against a history: for each (entity, instant) the rows of a window, found once and shared by every aggregation."""
-
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUntypedFunctionDecorator=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+"""Queries against a history: for each (entity, instant) the rows of a window, found once and shared by every
+aggregation.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from asof.compute import kernels
-from asof.compute._jit import in_chunks, kernel
+from asof.compute._jit import in_chunks
 from asof.compute.arrays import EMPTY_INTS, Array, Ints
 from asof.compute.history import History
 from asof.define.window import BEGIN_US, END_US, Window
@@ -20,10 +19,11 @@ Ranges = tuple[Ints, Ints, Ints, Ints, Ints]
 
 @dataclass(frozen=True)
 class Queries:
-    """Who asks, at which instant, and as known when; `own_code` is the event key number of the own row (-1: none).
+    """Who asks, at which instant, and as known when; `own_code` is the event key number of the own row (-1:
+    none).
 
-    Shape: all arrays `(m,)`, best in order of (group, instant). A group of -1 is an entity without history. `end` gives each
-    query its own end of a forward window.
+    Shape: all arrays `(m,)`, best in order of (group, instant). A group of -1 is an entity without history.
+    `end` gives each query its own end of a forward window.
     """
 
     group: Ints
@@ -41,7 +41,8 @@ class Queries:
 def bounds(window: Window, at: Ints, end: Ints | None = None) -> tuple[Ints, Ints]:
     """The half-open range of event times that a window counts, as asked at each instant.
 
-    Ties: an event on an edge counts as `closed` says. Source: docs/concepts/time-and-value.md, section Windows.
+    Ties: an event on an edge counts as `closed` says. Source: docs/concepts/time-and-value.md, section
+    Windows.
 
     Example:
         >>> from asof.define.window import parse_window
@@ -59,21 +60,6 @@ def bounds(window: Window, at: Ints, end: Ints | None = None) -> tuple[Ints, Int
     if window.hop_us:
         left = left // window.hop_us * window.hop_us
     return (left + 1 if window.closed in {"right", "neither"} else left), hi
-
-
-@kernel
-def _drop_known_own(h, q, own_code, code_starts, code_rows, q0, q1):
-    """Own row -1 where the window holds a visible row of the same event."""
-    known, until, final = h
-    a, p, b, vis, own = q
-    for k in range(q0, q1):
-        c = own_code[k]
-        if own[k] < 0 or c < 0:
-            continue
-        for j in range(code_starts[c], code_starts[c + 1]):
-            i = code_rows[j]
-            if a[k] <= i < b[k] and known[i] <= vis[k] and (until.size == 0 or vis[k] < until[i]):
-                own[k] = -1
 
 
 class Locator:
@@ -100,7 +86,7 @@ class Locator:
         found: Ranges = (a, p, b, queries.as_known, own)
         if self._given_own is None and (own >= 0).any() and history.own_code.size and queries.own_code.size:
             starts, rows = self._rows_by_code()
-            _drop_known_own(history.rows, found, queries.own_code, starts, rows, 0, queries.size)
+            kernels.drop_known_own(history.rows, found, queries.own_code, starts, rows, 0, queries.size)
         return found
 
     def _own(self, window: Window) -> Ints:
@@ -122,6 +108,8 @@ class Locator:
 
 
 def as_known_at(at: Ints, *, as_known: bool, cutoff_us: int | None) -> Ints:
-    """The instant whose knowledge a query has: its own, the cut-off if that is earlier, or for hindsight the cut-off alone."""
+    """The instant whose knowledge a query has: its own, the cut-off if that is earlier, or for hindsight the
+    cut-off alone.
+    """
     limit = END_US - 1 if cutoff_us is None else cutoff_us
     return np.minimum(at, limit) if as_known else np.full(at.size, limit, np.int64)

@@ -1,8 +1,10 @@
-"""Aggregations: `sum("amount").where("direction = 'debit'").over("1d", "7d")`, and the features that they become.
+"""Aggregations: `sum("amount").where("direction = 'debit'").over("1d", "7d")`, and the features that they
+become.
 
-An `Aggregation` is what a user writes; it is immutable, and every method gives a new one. A view expands it into one
-`Feature` per window. Names are predictable: `{column}_{function}_{window}`, with `_by_{key}` and the window's own words
-(`_offset_7d`, `_hop_5m`, `_closed_right`) where they differ from the default; docs/reference/definitions.md has the table.
+An `Aggregation` is what a user writes; it is immutable, and every method gives a new one. A view expands it
+into one `Feature` per window. Names are predictable: `{column}_{function}_{window}`, with `_by_{key}` and the
+window's own words (`_offset_7d`, `_hop_5m`, `_closed_right`) where they differ from the default;
+docs/reference/definitions.md has the table.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ MAX_N = 1000
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of a view, ready to compute: a function over a column, a window, a filter and a secondary key."""
+    """One column of a view, ready to compute: a function over a column, a window, a filter and a secondary
+    key.
+    """
 
     name: str
     function: str
@@ -61,7 +65,9 @@ class Feature:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """A function over events, its windows, its filter, its secondary key and its name. See `sum`, `count` and the others."""
+    """A function over events, its windows, its filter, its secondary key and its name. See `sum`, `count` and
+    the others.
+    """
 
     function: str
     column: str | None = None
@@ -86,7 +92,8 @@ class Aggregation:
         closed: Closed = "left",
         hop: Duration | None = None,
     ) -> Aggregation:
-        """The same aggregation over these windows, added to those it has; `"lifetime"` is everything before t.
+        """The same aggregation over these windows, added to those it has; `"lifetime"` is everything before
+        t.
 
         Raises:
             DefinitionError: no size, a duration that is none, or parts that do not go together.
@@ -96,27 +103,34 @@ class Aggregation:
             ['count_1h_closed_right', 'count_1d_closed_right']
         """
         if not sizes:
-            raise DefinitionError(f"{self._words}.over(): no window", hint='.over("1d", "30d") or .over("lifetime")')
+            raise DefinitionError(
+                f"{self.words}.over(): no window", hint='.over("1d", "30d") or .over("lifetime")'
+            )
         new = tuple(parse_window(size, offset=offset, closed=closed, hop=hop) for size in sizes)
         return replace(self, windows=self.windows + new)
 
     def where(self, predicate: str) -> Aggregation:
-        """Only the events for which this SQL predicate holds (null counts as false). Such a feature needs `.named`."""
+        """Only the events for which this SQL predicate holds (null counts as false). Such a feature needs
+        `.named`.
+        """
         if not predicate.strip():
-            raise DefinitionError(f"{self._words}.where(): empty predicate")
+            raise DefinitionError(f"{self.words}.where(): empty predicate")
         if self.parts:
-            raise DefinitionError(f"{self._words}.where(): filter the two parts of a ratio, not the ratio")
+            raise DefinitionError(f"{self.words}.where(): filter the two parts of a ratio, not the ratio")
         joined = predicate if self.predicate is None else f"({self.predicate}) and ({predicate})"
         return replace(self, predicate=joined)
 
     def by(self, column: str) -> Aggregation:
         """A map: the aggregation for each value of a secondary key (spend per merchant category)."""
-        if self.function in {"ratio", "latest"} or (self.function in {"first", "last", "topk"} and self.params):
-            raise DefinitionError(f"{self._words}.by(): a map holds single values, not lists or ratios")
+        if self.function in {"ratio", "latest"} or (
+            self.function in {"first", "last", "topk"} and self.params
+        ):
+            raise DefinitionError(f"{self.words}.by(): a map holds single values, not lists or ratios")
         return replace(self, key=check_name("by: column", column))
 
     def named(self, name: str) -> Aggregation:
-        """The same under a name of your own; `{window}` in it stands for the window's label (needed for several windows).
+        """The same under a name of your own; `{window}` in it stands for the window's label (needed for
+        several windows).
 
         Example:
             >>> debits = count().where("direction = 'debit'").over("1d", "7d").named("debits_{window}")
@@ -141,11 +155,13 @@ class Aggregation:
             hint = f'.named("{self.name}_{{window}}")'
             raise DefinitionError(f"{where}: {self.name!r} names {len(windows)} windows", hint=hint)
         if self.name is None and (self.predicate is not None or any(p.predicate for p in self.parts)):
-            raise DefinitionError(f"{where}: {self._words} has a filter and no name", hint='add .named("...")')
+            raise DefinitionError(f"{where}: {self.words} has a filter and no name", hint='add .named("...")')
         return tuple(self._feature(window) for window in windows)
 
     def _feature(self, window: Window) -> Feature:
-        parts = tuple(replace(part, windows=(), name="part")._feature(window) for part in self.parts)
+        parts = tuple(
+            replace(part, windows=(window,), name="part").features(self.words)[0] for part in self.parts
+        )
         name = self._auto_name(window) if self.name is None else self.name.replace("{window}", window.label)
         return Feature(
             name, self.function, self.column, window, self.predicate, self.key, self.params, parts,
@@ -156,7 +172,7 @@ class Aggregation:
         if self.function in {"first", "last"}:
             return (parse_window(LIFETIME),)
         raise DefinitionError(
-            f"{where}: {self._words} has no window", hint='add .over("1d", "30d") or .over("lifetime")'
+            f"{where}: {self.words} has no window", hint='add .over("1d", "30d") or .over("lifetime")'
         )
 
     def _auto_name(self, window: Window) -> str:
@@ -171,7 +187,8 @@ class Aggregation:
         return "_".join(words)
 
     @property
-    def _words(self) -> str:
+    def words(self) -> str:
+        """The aggregation as it was written, for messages."""
         return f"{self.function}({self.column or ''})"
 
 
@@ -196,7 +213,7 @@ def count(column: str | None = None) -> Aggregation:
     return Aggregation("count", column)
 
 
-def sum(column: str) -> Aggregation:  # noqa: A001 - the field's word
+def sum(column: str) -> Aggregation:
     """Sum of a column; exact for integers and decimals, an overflow is an error. Empty: 0."""
     return Aggregation("sum", column)
 
@@ -206,12 +223,12 @@ def mean(column: str) -> Aggregation:
     return Aggregation("mean", column)
 
 
-def min(column: str) -> Aggregation:  # noqa: A001 - the field's word
+def min(column: str) -> Aggregation:
     """Smallest non-null value. Empty: null."""
     return Aggregation("min", column)
 
 
-def max(column: str) -> Aggregation:  # noqa: A001 - the field's word
+def max(column: str) -> Aggregation:
     """Largest non-null value. Empty: null."""
     return Aggregation("max", column)
 
@@ -227,12 +244,16 @@ def std(column: str) -> Aggregation:
 
 
 def first(column: str, n: int | None = None) -> Aggregation:
-    """The oldest non-null value, or with `n` the list of the n oldest, oldest first. Empty: null, or an empty list."""
+    """The oldest non-null value, or with `n` the list of the n oldest, oldest first. Empty: null, or an empty
+    list.
+    """
     return Aggregation("first", column, () if n is None else (("n", _limited("first", "n", n)),))
 
 
 def last(column: str, n: int | None = None) -> Aggregation:
-    """The newest non-null value, or with `n` the list of the n newest, newest first. Empty: null, or an empty list."""
+    """The newest non-null value, or with `n` the list of the n newest, newest first. Empty: null, or an empty
+    list.
+    """
     return Aggregation("last", column, () if n is None else (("n", _limited("last", "n", n)),))
 
 
@@ -264,7 +285,8 @@ def decayed_sum(column: str, half_life: Duration) -> Aggregation:
 
 
 def ratio(numerator: Aggregation, denominator: Aggregation, *, empty: float | None = None) -> Aggregation:
-    """One aggregation divided by another over the same window, as float64; `empty` stands where the divisor is 0 or null.
+    """One aggregation divided by another over the same window, as float64; `empty` stands where the divisor
+    is 0 or null.
 
     Raises:
         DefinitionError: a part that has windows, a secondary key or parts of its own, or that is no number.
@@ -274,7 +296,7 @@ def ratio(numerator: Aggregation, denominator: Aggregation, *, empty: float | No
     for part in (numerator, denominator):
         if part.windows or part.key or part.parts or part.function not in numbers:
             raise DefinitionError(
-                f"ratio: {part._words} cannot be a part",  # pyright: ignore[reportPrivateUsage]
+                f"ratio: {part.words} cannot be a part",
                 hint="parts are plain numbers without window: ratio(sum('a'), count()).over('7d')",
             )
     params: Params = () if empty is None else (("empty", float(empty)),)
@@ -315,7 +337,8 @@ class Latest:
 
 
 def latest(*columns: str, ttl: Duration | None = None) -> Latest:
-    """The newest visible row's values with event time <= t; null when the row is older than `ttl` (age == ttl is kept).
+    """The newest visible row's values with event time <= t; null when the row is older than `ttl` (age == ttl
+    is kept).
 
     Unlike `last`, a null in the newest row stays null, as in an as-of join.
     """

@@ -14,7 +14,9 @@ from asof.errors import DefinitionError, UnknownName, did_you_mean
 
 @dataclass(frozen=True)
 class FeatureRef:
-    """One feature of a view, as a service or a request feature takes it: `account_activity["amount_mean_30d"]`."""
+    """One feature of a view, as a service or a request feature takes it:
+    `account_activity["amount_mean_30d"]`.
+    """
 
     view: FeatureView
     feature: Feature
@@ -43,8 +45,12 @@ class FeatureView:
         >>> from asof import Entity, Events, FeatureView, Parquet, count, sum
         >>> account = Entity("account", keys={"account_id": "string"})
         >>> tx = Events("transactions", Parquet("tx/*.parquet"), event_time="occurred_at")
-        >>> view = FeatureView("activity", entity=account, source=tx,
-        ...                    features=[count().over("1h", "1d"), sum("amount").over("30d")])
+        >>> view = FeatureView(
+        ...     "activity",
+        ...     entity=account,
+        ...     source=tx,
+        ...     features=[count().over("1h", "1d"), sum("amount").over("30d")],
+        ... )
         >>> view.names
         ('count_1h', 'count_1d', 'amount_sum_30d')
     """
@@ -80,7 +86,9 @@ class FeatureView:
         check_unique(where, "features", (f.name for f in made), hint='give one of them .named("...")')
         clash = {f.name for f in made} & {*entity.keys.names}
         if clash:
-            raise DefinitionError(f"{where}: feature {min(clash)!r} has the name of an entity key", hint="rename it")
+            raise DefinitionError(
+                f"{where}: feature {min(clash)!r} has the name of an entity key", hint="rename it"
+            )
         facts: dict[str, object] = {
             "name": name, "entity": entity, "source": source, "features": made, "owner": owner,
             "keys": tuple((keys or {}).items()), "description": description, "tags": tuple(tags),
@@ -98,7 +106,9 @@ class FeatureView:
             if feature.name == name:
                 return FeatureRef(self, feature, name)
         raise UnknownName(
-            f"feature view {self.name!r} has no feature {name!r}", hint=did_you_mean(name, self.names), feature=name
+            f"feature view {self.name!r} has no feature {name!r}",
+            hint=did_you_mean(name, self.names),
+            feature=name,
         )
 
     def refs(self) -> tuple[FeatureRef, ...]:
@@ -116,5 +126,6 @@ def _check_parts(where: str, entity: object, source: object, features: Sequence[
     for item in features:
         if not isinstance(item, Aggregation | Latest):
             raise DefinitionError(
-                f"{where}: {type(item).__name__} is not a feature", hint='features=[count().over("1d"), latest("x")]'
+                f"{where}: {type(item).__name__} is not a feature",
+                hint='features=[count().over("1d"), latest("x")]',
             )

@@ -1,8 +1,9 @@
 """Fingerprints: the identity of what a definition computes.
 
 Two definitions have one fingerprint when they give the same values. Owner, description and tags (fields with
-`compare=False`) do not count; everything that a value depends on does, upstream definitions included. A function counts by
-its syntax tree, so formatting and comments do not matter. Stable across processes and Python versions.
+`compare=False`) do not count; everything that a value depends on does, upstream definitions included. A
+function counts by its syntax tree, so formatting and comments do not matter. Stable across processes and
+Python versions.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ def canonical(value: object) -> object:
         pairs = cast("Mapping[str, object]", value)
         return {str(key): canonical(item) for key, item in sorted(pairs.items())}
     if is_dataclass(value) and not isinstance(value, type):
-        body = {f.name: canonical(getattr(value, f.name)) for f in fields(value) if f.compare or callable(getattr(value, f.name))}
+        body = {
+            f.name: canonical(getattr(value, f.name))
+            for f in fields(value)
+            if f.compare or callable(getattr(value, f.name))
+        }
         return {"kind": type(value).__name__, **body}
     if callable(value):
         return {"kind": "function", "tree": function_tree(value)}
@@ -55,7 +60,8 @@ def fingerprint(value: object) -> str:
 def function_tree(function: Callable[..., Any]) -> str:
     """The function's syntax tree as text, without decorators, docstrings, annotations and positions.
 
-    A function without source (made at run time) counts by its qualified name and byte code's constants and names.
+    A function without source (made at run time) counts by its qualified name and byte code's constants and
+    names.
     """
     try:
         source = textwrap.dedent(inspect.getsource(function))
@@ -80,11 +86,12 @@ def function_tree(function: Callable[..., Any]) -> str:
 
 def _dump(node: ast.AST) -> str:
     # ast.dump omits or prints empty fields depending on the Python version, so the walk is our own.
-    if isinstance(node, ast.AST):
-        parts = [f"{name}={_dump_value(value)}" for name, value in ast.iter_fields(node)
-                 if value is not None and value != [] and name not in {"type_comment", "kind", "ctx"}]  # fmt: skip
-        return f"{type(node).__name__}({','.join(parts)})"
-    return repr(node)
+    parts = [
+        f"{name}={_dump_value(value)}"
+        for name, value in ast.iter_fields(node)
+        if value is not None and value != [] and name not in {"type_comment", "kind", "ctx"}
+    ]
+    return f"{type(node).__name__}({','.join(parts)})"
 
 
 def _dump_value(value: object) -> str:

@@ -33,8 +33,10 @@ class Horizon:
 
 
 def banking_days(n: int, *, zone: str = "America/New_York") -> Horizon:
-    """Until the end of the n-th banking day after t's date in `zone`; weekends and Federal Reserve holidays do not count."""
-    if not 1 <= n <= 250:  # noqa: PLR2004 - a year of banking days
+    """Until the end of the n-th banking day after t's date in `zone`; weekends and Federal Reserve holidays
+    do not count.
+    """
+    if not 1 <= n <= 250:
         raise DefinitionError(f"banking_days({n}): not in 1 to 250")
     _check_zone("banking_days", zone)
     return Horizon(banking_days=n, zone=zone)
@@ -52,10 +54,10 @@ class Outcome:
 class Label:
     """What happens to an entity in `[t, t + horizon)`, as known at the training cut-off.
 
-    Without `value` the label is 1 when any event comes in time, else 0. With `outcome` (a column) and a mapping of horizons,
-    every code has its own horizon, `"*"` stands for all other codes, and events of codes without a horizon do not count. With
-    `value=sum("amount")` the label is that number. A spine row is immature while a horizon is open at the cut-off and (for 0/1
-    labels) nothing positive is known yet.
+    Without `value` the label is 1 when any event comes in time, else 0. With `outcome` (a column) and a
+    mapping of horizons, every code has its own horizon, `"*"` stands for all other codes, and events of codes
+    without a horizon do not count. With `value=sum("amount")` the label is that number. A spine row is
+    immature while a horizon is open at the cut-off and (for 0/1 labels) nothing positive is known yet.
 
     Raises:
         DefinitionError: no horizon, several horizons without `outcome`, or a value that is no number.
@@ -64,8 +66,13 @@ class Label:
         >>> from asof import Entity, Events, Label, Parquet, banking_days
         >>> payment = Entity("payment", keys={"payment_id": "string"})
         >>> returns = Events("returns", Parquet("returns.parquet"), event_time="returned_at")
-        >>> label = Label("returned", entity=payment, source=returns, outcome="return_code",
-        ...               horizon={"R01": banking_days(2), "R10": "60d"})
+        >>> label = Label(
+        ...     "returned",
+        ...     entity=payment,
+        ...     source=returns,
+        ...     outcome="return_code",
+        ...     horizon={"R01": banking_days(2), "R10": "60d"},
+        ... )
         >>> [outcome.horizon.label for outcome in label.outcomes]
         ['2 banking days', '60d']
     """
@@ -144,7 +151,9 @@ def _outcomes(
 ) -> tuple[Outcome, ...]:
     if not isinstance(horizon, Mapping):
         if outcome is not None:
-            raise DefinitionError(f"{where}: outcome without horizons", hint='horizon={"R01": "2d", "*": "60d"}')
+            raise DefinitionError(
+                f"{where}: outcome without horizons", hint='horizon={"R01": "2d", "*": "60d"}'
+            )
         return (Outcome(None, _horizon(where, horizon)),)
     if outcome is None or not horizon:
         raise DefinitionError(f"{where}: horizons by code need outcome=, the column that holds the code")
@@ -158,7 +167,7 @@ def _horizon(where: str, value: Duration | Horizon) -> Horizon:
     return made
 
 
-def _check_value(where: str, value: Aggregation, several: bool) -> None:  # noqa: FBT001
+def _check_value(where: str, value: Aggregation, several: bool) -> None:
     if value.function not in _VALUES or value.windows or value.key or value.parts:
         hint = f"a plain {', '.join(_VALUES)} without window or by"
         raise DefinitionError(f"{where}: value {value.function}() cannot be a label", hint=hint)

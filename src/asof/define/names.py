@@ -1,7 +1,7 @@
 """Names: what they may be, and how definitions complain about one.
 
-Every user-facing name (entity, source, view, feature, service, column) passes `check_name`, so an error always names the
-object, the field, what was seen and what is allowed.
+Every user-facing name (entity, source, view, feature, service, column) passes `check_name`, so an error
+always names the object, the field, what was seen and what is allowed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def check_choice(where: str, field: str, value: object, allowed: Iterable[str]) 
     words = tuple(allowed)
     if value not in words:
         hint = did_you_mean(str(value), words)
-        raise UnknownName(f"{where}: {field}={value!r} is not one of {', '.join(words)}", hint=hint, field=field)
+        raise UnknownName(
+            f"{where}: {field}={value!r} is not one of {', '.join(words)}", hint=hint, field=field
+        )
     return str(value)
 
 

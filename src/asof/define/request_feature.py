@@ -1,4 +1,6 @@
-"""Request features: a NumPy function over features and request values, the same function in training and in serving."""
+"""Request features: a NumPy function over features and request values, the same function in training and in
+serving.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ class RequestFeature:
     parameters: tuple[str, ...]
     description: str = field(default="", compare=False)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the user's own signature
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
     def named(self, name: str) -> RequestFeature:
@@ -47,13 +49,13 @@ def request_feature(
 ) -> Callable[[Callable[..., Any]], RequestFeature]:
     """Make a function over NumPy arrays a feature.
 
-    Shape: every parameter is an array of n values: an input feature by its name, a request column by its name, or
-    `event_time` (datetime64[us]); the result is an array of n values. Numbers arrive as float64 with NaN for null (integers
-    without nulls as int64), strings as object arrays with None.
+    Shape: every parameter is an array of n values: an input feature by its name, a request column by its
+    name, or `event_time` (datetime64[us]); the result is an array of n values. Numbers arrive as float64 with
+    NaN for null (integers without nulls as int64), strings as object arrays with None.
 
     Raises:
-        DefinitionError: a parameter that is neither an input nor a request column, an input that no parameter takes, or a
-            function that takes positional-only or variable parameters.
+        DefinitionError: a parameter that is neither an input nor a request column, an input that no parameter
+            takes, or a function that takes positional-only or variable parameters.
 
     Example:
         >>> @request_feature(request={"amount": "float64"})

@@ -20,13 +20,13 @@ Item = FeatureView | FeatureRef | RequestFeature
 class FeatureService:
     """What a model asks for: features of views and request features, in order, under unique column names.
 
-    `own_row=True` says that the scored row itself counts in every window of its source that ends at t: the spine then carries
-    the source's columns (semantics in docs/concepts/time-and-value.md). Where windows have several sources, `own_row` names the
-    one that the row belongs to.
+    `own_row=True` says that the scored row itself counts in every window of its source that ends at t: the
+    spine then carries the source's columns (semantics in docs/concepts/time-and-value.md). Where windows have
+    several sources, `own_row` names the one that the row belongs to.
 
     Raises:
-        DefinitionError: nothing in it, two columns of one name, two entities that give one key column different types, or an
-            own row whose source is not clear.
+        DefinitionError: nothing in it, two columns of one name, two entities that give one key column
+            different types, or an own row whose source is not clear.
     """
 
     name: str
@@ -59,7 +59,9 @@ class FeatureService:
         key_types = self._key_types(where)
         clash = set(names) & {*key_types, *self._request_types(where)}
         if clash:
-            raise DefinitionError(f"{where}: column {min(clash)!r} is also a key or request column", hint="rename it")
+            raise DefinitionError(
+                f"{where}: column {min(clash)!r} is also a key or request column", hint="rename it"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,7 +124,9 @@ def _own_source(
         return own_row
     if len(sources) != 1:
         names = ", ".join(source.name for source in sources) or "none"
-        raise DefinitionError(f"{where}: own_row=True, but windows have the sources: {names}", hint="own_row=source")
+        raise DefinitionError(
+            f"{where}: own_row=True, but windows have the sources: {names}", hint="own_row=source"
+        )
     return sources[0]
 
 

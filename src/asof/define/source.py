@@ -1,7 +1,7 @@
 """Sources: where rows come from, when they happened, when they were known, and how they are revised.
 
-`Parquet`, `CSV`, `ArrowFile`, `DuckDBTable` and `InMemory` say where history lies; `Events` gives such a history its times
-and its key; `Union` puts several `Events` under common columns. Nothing is opened here.
+`Parquet`, `CSV`, `ArrowFile`, `DuckDBTable` and `InMemory` say where history lies; `Events` gives such a
+history its times and its key; `Union` puts several `Events` under common columns. Nothing is opened here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def _paths(kind: str, paths: str | Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, init=False)
 class Parquet:
-    """Parquet files: paths or globs (local, or `s3://bucket/...`); `hive=True` reads `key=value` folders as columns."""
+    """Parquet files: paths or globs (local, or `s3://bucket/...`); `hive=True` reads `key=value` folders as
+    columns.
+    """
 
     paths: tuple[str, ...]
     hive: bool = False
@@ -41,7 +43,9 @@ class Parquet:
 
 @dataclass(frozen=True, init=False)
 class CSV:
-    """CSV files with a header; `columns` gives the types (a column without one is inferred), `delimiter` one character."""
+    """CSV files with a header; `columns` gives the types (a column without one is inferred), `delimiter` one
+    character.
+    """
 
     paths: tuple[str, ...]
     columns: Schema
@@ -85,7 +89,9 @@ class DuckDBTable:
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A table held by the process: anything with `__arrow_c_stream__` (PyArrow, pandas, Polars, ...); equal to itself only."""
+    """A table held by the process: anything with `__arrow_c_stream__` (PyArrow, pandas, Polars, ...); equal
+    to itself only.
+    """
 
     table: Any = field(compare=False, repr=False)
     name: str = "memory"
@@ -106,13 +112,16 @@ def _pairs(where: str, what: str, mapping: Mapping[str, str] | None) -> Pairs:
     for name, text in (mapping or {}).items():
         check_name(f"{where}: {what}", name)
         if not isinstance(text, str) or not text.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DefinitionError(f"{where}: {what} {name!r} has no SQL", hint="a column's name or an expression")
+            raise DefinitionError(
+                f"{where}: {what} {name!r} has no SQL", hint="a column's name or an expression"
+            )
     return tuple((mapping or {}).items())
 
 
 @dataclass(frozen=True, init=False)
 class Events:
-    """A source of events: a history, its event time, when rows were known, and (with `key`) how they are revised.
+    """A source of events: a history, its event time, when rows were known, and (with `key`) how they are
+    revised.
 
     Args:
         name: the source's name.
@@ -122,7 +131,8 @@ class Events:
         delay: how long after its event time a row is known, where there is no `known_at`.
         key: column that identifies an event. A later row of the same key supersedes the earlier one.
         deleted: SQL predicate; a row where it holds withdraws its event (needs `key`).
-        sequence: column that orders rows of equal event time and known-at time; default: the order of the history.
+        sequence: column that orders rows of equal event time and known-at time; default: the order of the
+        history.
         columns: derived columns, name -> SQL expression over the history's columns.
         zone: the zone of naive times, for example `"America/New_York"`.
         personal: columns that hold personal data.
@@ -169,7 +179,9 @@ class Events:
                 hint="one of Parquet, CSV, ArrowFile, DuckDBTable, InMemory",
             )
         if delay is not None and known_at is not None:
-            raise DefinitionError(f"{where}: both known_at and delay", hint="a row is known at one time: keep one")
+            raise DefinitionError(
+                f"{where}: both known_at and delay", hint="a row is known at one time: keep one"
+            )
         if deleted is not None and key is None:
             raise DefinitionError(f"{where}: deleted without key", hint="a delete names its event by the key")
         facts: dict[str, object] = {
@@ -221,7 +233,8 @@ class Mapped:
 class Union:
     """Several sources as one: each mapped to common columns, each with its own times and its own event keys.
 
-    Ties: at equal event time and known-at time, the order in which the sources are named; then each source's sequence.
+    Ties: at equal event time and known-at time, the order in which the sources are named; then each source's
+    sequence.
 
     Example:
         >>> card = Events("card", Parquet("card.parquet"), event_time="at", columns={"kind": "'card'"})

@@ -1,7 +1,8 @@
 """Windows: which events an aggregation counts, as seen from the instant t that asks.
 
-The table in docs/concepts/time-and-value.md is the contract; `bounds` is that table in code, and the only place where a
-window's edges become numbers. All edges are half-open integer microseconds, so `closed` is a shift by one.
+The table in docs/concepts/time-and-value.md is the contract; `bounds` is that table in code, and the only
+place where a window's edges become numbers. All edges are half-open integer microseconds, so `closed` is a
+shift by one.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ END_US = 2**62
 
 @dataclass(frozen=True)
 class Window:
-    """One window: a size (None for a lifetime), an offset before t, which edges count, and a hop for the left edge.
+    """One window: a size (None for a lifetime), an offset before t, which edges count, and a hop for the left
+    edge.
 
-    Ties: an event exactly on an edge counts as `closed` says; the default `left` is `[t-offset-size, t-offset)`.
+    Ties: an event exactly on an edge counts as `closed` says; the default `left` is `[t-offset-size,
+    t-offset)`.
     """
 
     size_us: int | None
@@ -40,7 +43,9 @@ class Window:
         if self.size_us is not None and self.size_us <= 0:
             raise DefinitionError(f"window: size {self.size_us} us is not positive")
         if self.offset_us < 0:
-            raise DefinitionError(f"window: offset {self.offset_us} us is negative", hint="offsets reach back")
+            raise DefinitionError(
+                f"window: offset {self.offset_us} us is negative", hint="offsets reach back"
+            )
         if self.hop_us < 0 or (self.hop_us and self.size_us is None):
             raise DefinitionError("window: a hop needs a positive length and a window that is not a lifetime")
         if self.hop_us and self.size_us is not None and self.hop_us > self.size_us:
@@ -88,4 +93,6 @@ def parse_window(
     size_us = None if size == LIFETIME else parse_duration(size)
     offset_us = 0 if offset is None else parse_duration(offset)
     hop_us = 0 if hop is None else parse_duration(hop)
-    return Window(size_us, offset_us, cast("Closed", check_choice("window", "closed", closed, CLOSED)), hop_us)
+    return Window(
+        size_us, offset_us, cast("Closed", check_choice("window", "closed", closed, CLOSED)), hop_us
+    )

@@ -1,8 +1,9 @@
 """The embedded engine: DuckDB reads and projects history.
 
-Rows come in the source's own order (DuckDB keeps it without joins and sorts), so equal inputs give equal outputs. SQL from
-definitions is checked by `expression.py` first; the session runs in UTC, loads no extension from anywhere and reads no
-environment. Driver errors are translated in `_translated`, and messages that could quote a value are not passed on.
+Rows come in the source's own order (DuckDB keeps it without joins and sorts), so equal inputs give equal
+outputs. SQL from definitions is checked by `expression.py` first; the session runs in UTC, loads no extension
+from anywhere and reads no environment. Driver errors are translated in `_translated`, and messages that could
+quote a value are not passed on.
 """
 
 from __future__ import annotations
@@ -65,9 +66,13 @@ class _Source:
 
 
 class DuckDBEngine:
-    """DuckDB within this process: `root` is where relative paths start, `memory_bytes` what it may use before it spills."""
+    """DuckDB within this process: `root` is where relative paths start, `memory_bytes` what it may use before
+    it spills.
+    """
 
-    def __init__(self, root: Path, *, threads: int = 2, memory_bytes: int = 2**31, spill_dir: Path | None = None) -> None:
+    def __init__(
+        self, root: Path, *, threads: int = 2, memory_bytes: int = 2**31, spill_dir: Path | None = None
+    ) -> None:
         self.root = root
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
@@ -142,11 +147,14 @@ class DuckDBEngine:
             return int(cursor.execute(f"select count(*) from {sql}").fetchall()[0][0])
 
     def split(self, scan: Scan, keys: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, pa.Array]:
-        """For a partitioned scan: the partition of each of the keys given, and the hashes of the event keys whose versions lie in
-        more than one partition."""
+        """For a partitioned scan: the partition of each of the keys given, and the hashes of the event keys
+        whose versions lie in more than one partition.
+        """
         where = f"source {scan.source.source.name!r}"
         names = [f"k{i}" for i in range(len(keys))]
-        typed = ", ".join(f"{name}::{dtype.duckdb}" for name, (_, dtype) in zip(names, scan.keys, strict=True))
+        typed = ", ".join(
+            f"{name}::{dtype.duckdb}" for name, (_, dtype) in zip(names, scan.keys, strict=True)
+        )
         with self._cursor(where) as cursor:
             cursor.register("asof_keys", pa.table(list(keys), names=names))
             sql = f"select {_part_sql(typed, scan.partitions)} AS part from asof_keys"
@@ -329,7 +337,9 @@ class DuckDBEngine:
 
     def _need(self, where: str, name: str, columns: dict[str, pa.DataType]) -> None:
         if name not in columns:
-            raise MissingColumn(f"{where} has no column {name!r}", hint=did_you_mean(name, columns), column=name)
+            raise MissingColumn(
+                f"{where} has no column {name!r}", hint=did_you_mean(name, columns), column=name
+            )
 
     def _where(self, scan: Scan, keys: Sequence[str], columns: dict[str, pa.DataType]) -> str:
         source = scan.source.source
@@ -360,7 +370,9 @@ def _csv_sql(history: CSV, names: str) -> str:
 
 
 def _range_sql(name: str, arrow: pa.DataType, event_range: tuple[int, int]) -> str:
-    """A range of event times with a day of margin (zones), in the column's own type, so that files can be skipped."""
+    """A range of event times with a day of margin (zones), in the column's own type, so that files can be
+    skipped.
+    """
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     edges: list[str] = []
     for edge_us, margin, sign in zip(event_range, (-_SAFE_MARGIN, _SAFE_MARGIN), (">=", "<"), strict=True):
@@ -368,10 +380,16 @@ def _range_sql(name: str, arrow: pa.DataType, event_range: tuple[int, int]) -> s
             edge = epoch + timedelta(microseconds=edge_us) + margin
         except OverflowError:
             continue
-        kind = "DATE" if pa.types.is_date(arrow) else "TIMESTAMP" if arrow.tz is None else "TIMESTAMPTZ"
+        kind = _time_type(arrow)
         text = edge.date().isoformat() if kind == "DATE" else edge.replace(tzinfo=None).isoformat(" ")
         edges.append(f"{quote(name)} {sign} {kind} '{text}'")
     return f"(({' AND '.join(edges)}) OR {quote(name)} IS NULL)" if edges else "true"
+
+
+def _time_type(arrow: pa.DataType) -> str:
+    if isinstance(arrow, pa.TimestampType):
+        return "TIMESTAMP" if arrow.tz is None else "TIMESTAMPTZ"
+    return "DATE"
 
 
 def _key_filter_sql(sql: str, filtered: KeyFilter) -> str:
@@ -393,9 +411,13 @@ def _key_kind(arrow: pa.DataType) -> str | None:
 
 
 def _wanted_kind(duckdb_type: str) -> str:
-    return {"VARCHAR": "string", "BIGINT": "integer", "INTEGER": "integer", "BOOLEAN": "bool", "DATE": "date"}[
-        duckdb_type
-    ]
+    return {
+        "VARCHAR": "string",
+        "BIGINT": "integer",
+        "INTEGER": "integer",
+        "BOOLEAN": "bool",
+        "DATE": "date",
+    }[duckdb_type]
 
 
 @contextmanager
@@ -417,7 +439,9 @@ def _translated(where: str) -> Generator[None]:
     except duckdb.CatalogException as exc:
         raise DefinitionError(f"{where}: {str(exc).partition(chr(10))[0]}") from exc
     except (duckdb.InvalidInputException, duckdb.SerializationException) as exc:
-        raise CorruptSource(f"{where}: DuckDB cannot read it: {str(exc).partition(chr(10))[0][:200]}") from exc
+        raise CorruptSource(
+            f"{where}: DuckDB cannot read it: {str(exc).partition(chr(10))[0][:200]}"
+        ) from exc
     except duckdb.IOException as exc:
         raise BackendError(f"{where}: {str(exc).partition(chr(10))[0][:200]}", retryable=True) from exc
     except duckdb.Error as exc:

@@ -1,4 +1,6 @@
-"""SQL in definitions: one plain expression over a row's columns, checked by the engine's own parser before anything runs."""
+"""SQL in definitions: one plain expression over a row's columns, checked by the engine's own parser before
+anything runs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from typing import Any, cast
 from asof.errors import InvalidExpression
 
 _ROW = "asof_row"
-_FORBIDDEN = {"SUBQUERY": "a subquery", "WINDOW": "a window function", "STAR": "*", "PARAMETER": "a parameter"}
+_FORBIDDEN = {
+    "SUBQUERY": "a subquery",
+    "WINDOW": "a window function",
+    "STAR": "*",
+    "PARAMETER": "a parameter",
+}
 _MAX_LENGTH = 10_000
 
 
@@ -22,8 +29,8 @@ def check_expression(where: str, sql: str, serialize: Callable[[str], str]) -> t
         serialize: gives DuckDB's `json_serialize_sql` of a statement.
 
     Raises:
-        InvalidExpression: it does not parse, or is more than one expression over the row (a subquery, a window function, a second
-            statement, a comment that swallows the rest).
+        InvalidExpression: it does not parse, or is more than one expression over the row (a subquery, a
+            window function, a second statement, a comment that swallows the rest).
     """
     if len(sql) > _MAX_LENGTH:
         raise InvalidExpression(f"{where}: {len(sql)} characters of SQL are more than {_MAX_LENGTH}")

@@ -1,4 +1,6 @@
-"""Files: globs become sorted lists, half-written files are told before an engine trips over them, and files get identities."""
+"""Files: globs become sorted lists, half-written files are told before an engine trips over them, and files
+get identities.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def find_files(where: str, paths: Sequence[str], root: Path) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         full = str(root / path)
-        matches = sorted(Path(name) for name in glob.glob(full, recursive=True)) if glob.has_magic(full) else [Path(full)]
+        matches = (
+            sorted(Path(name) for name in glob.glob(full, recursive=True))  # noqa: PTH207 - absolute globs
+            if glob.has_magic(full)
+            else [Path(full)]
+        )
         files = [file for file in matches if file.is_file()]
         if not files:
             hint = _parent_hint(Path(full))
@@ -67,7 +73,8 @@ def check_format(where: str, files: Sequence[Path], kind: str) -> None:
 
 
 def snapshot(file: Path, root: Path) -> Snapshot:
-    """The identity of a file: its size, and a SHA-256 of all of it, or of its first and last MiB when it is large.
+    """The identity of a file: its size, and a SHA-256 of all of it, or of its first and last MiB when it is
+    large.
 
     The end of a Parquet or Arrow file holds its footer: offsets, sizes and statistics of every row group.
     """

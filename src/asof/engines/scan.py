@@ -16,7 +16,9 @@ EVENT, KNOWN, KEY, HASH, DELETED, PART = "event_us", "known_us", "event_key", "e
 
 @dataclass(frozen=True)
 class KeyFilter:
-    """The entity keys that are asked for, for one key column: all values when few, else the least and the largest."""
+    """The entity keys that are asked for, for one key column: all values when few, else the least and the
+    largest.
+    """
 
     values: tuple[object, ...] = ()
     least: object = None
@@ -27,16 +29,17 @@ class KeyFilter:
 class Scan:
     """Rows of one source, projected.
 
-    The result's columns: `k0..` entity keys, `event_us`, `known_us` (where the source has a known-at column), `event_key`,
-    `event_hash` and `deleted` (where it has a key), `v0..` values, `p0..` predicates, and `part` (where partitions > 1), in the
-    source's own order of rows (by `sequence` where it has one).
+    The result's columns: `k0..` entity keys, `event_us`, `known_us` (where the source has a known-at column),
+    `event_key`, `event_hash` and `deleted` (where it has a key), `v0..` values, `p0..` predicates, and `part`
+    (where partitions > 1), in the source's own order of rows (by `sequence` where it has one).
 
     Args:
         source: the source and how its columns are mapped.
         keys: SQL and type of each entity key.
         values: columns to read.
         predicates: SQL predicates to evaluate.
-        event_range: only rows with event time in `[lo, hi)`; a hint that lets an engine skip files, never more than needed.
+        event_range: only rows with event time in `[lo, hi)`; a hint that lets an engine skip files, never
+        more than needed.
         key_filters: only rows with such keys, one for each entity key or none at all; a hint as well.
         partitions: number of hash partitions of the entity keys to tell in `part`.
     """
@@ -60,7 +63,9 @@ class Snapshot:
 
 
 class Engine(Protocol):
-    """Reads and projects history. Errors of the engine leave it as `DataError`, `DefinitionError` or `BackendError`."""
+    """Reads and projects history. Errors of the engine leave it as `DataError`, `DefinitionError` or
+    `BackendError`.
+    """
 
     def schema(self, source: Mapped) -> dict[str, pa.DataType]:
         """Columns of a source, derived and mapped ones included, with their Arrow types."""
@@ -83,8 +88,9 @@ class Engine(Protocol):
         ...
 
     def split(self, scan: Scan, keys: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, pa.Array]:
-        """For a partitioned scan: the partition of each of the keys given, and the hashes of the event keys whose versions lie in
-        more than one partition."""
+        """For a partitioned scan: the partition of each of the keys given, and the hashes of the event keys
+        whose versions lie in more than one partition.
+        """
         ...
 
     def snapshots(self, source: Events) -> tuple[Snapshot, ...]:

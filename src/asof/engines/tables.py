@@ -1,16 +1,18 @@
-"""Tables that DuckDB does not open itself: in memory, Arrow IPC files, and object stores through Arrow's filesystems."""
+"""Tables that DuckDB does not open itself: in memory, Arrow IPC files, and object stores through Arrow's
+filesystems.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
-import pyarrow.ipc as ipc
+from pyarrow import ipc
 
 from asof.define.source import CSV, ArrowFile, Parquet
 from asof.engines.scan import Snapshot
@@ -19,7 +21,7 @@ from asof.errors import BackendError, SourceNotFound
 
 def as_table(held: object) -> pa.Table:
     """An Arrow table of anything with `__arrow_c_stream__`."""
-    return held if isinstance(held, pa.Table) else pa.table(held)  # pyright: ignore[reportArgumentType]
+    return held if isinstance(held, pa.Table) else pa.table(cast("Any", held))
 
 
 def open_arrow(files: Sequence[Path]) -> pa.Table:
@@ -28,7 +30,8 @@ def open_arrow(files: Sequence[Path]) -> pa.Table:
 
 
 def open_remote(where: str, history: Parquet | CSV | ArrowFile) -> ds.Dataset:
-    """Files of an object store as a dataset; credentials and region come from the environment, as Arrow finds them.
+    """Files of an object store as a dataset; credentials and region come from the environment, as Arrow finds
+    them.
 
     Raises:
         SourceNotFound: nothing matches. BackendError: the store did not answer.
@@ -37,7 +40,8 @@ def open_remote(where: str, history: Parquet | CSV | ArrowFile) -> ds.Dataset:
     kind = {Parquet: "parquet", CSV: "csv", ArrowFile: "ipc"}[type(history)]
     hive = "hive" if isinstance(history, Parquet) and history.hive else None
     try:
-        return ds.dataset([info.path for info in found], filesystem=filesystem, format=kind, partitioning=hive)
+        open_all: Any = ds.dataset
+        return open_all([i.path for i in found], filesystem=filesystem, format=kind, partitioning=hive)
     except (OSError, pa.ArrowInvalid) as exc:
         raise BackendError(f"{where}: the object store failed", retryable=True) from exc
 
@@ -46,7 +50,8 @@ def remote_snapshots(paths: Sequence[str]) -> tuple[Snapshot, ...]:
     """Identities of remote files: path, size and time of change (stores do not change a file in place)."""
     _, found = _find_remote("source", paths)
     return tuple(
-        Snapshot(i.path, int(i.size), hashlib.sha256(f"{i.size}:{i.mtime_ns}".encode()).hexdigest()) for i in found
+        Snapshot(i.path, int(i.size), hashlib.sha256(f"{i.size}:{i.mtime_ns}".encode()).hexdigest())
+        for i in found
     )
 
 
@@ -69,10 +74,10 @@ def _find_remote(where: str, paths: Sequence[str]) -> tuple[pafs.FileSystem, lis
 
 
 def _list(filesystem: pafs.FileSystem, place: str, *, recursive: bool) -> list[pafs.FileInfo]:
-    info = cast("pafs.FileInfo", filesystem.get_file_info(place))
+    info = filesystem.get_file_info(place)
     if info.type == pafs.FileType.File:
         return [info]
-    listed = cast("list[pafs.FileInfo]", filesystem.get_file_info(pafs.FileSelector(place, recursive=recursive)))
+    listed = filesystem.get_file_info(pafs.FileSelector(place, recursive=recursive))
     return [each for each in listed if each.type == pafs.FileType.File]
 
 
@@ -80,7 +85,7 @@ def snapshot(name: str, table: pa.Table) -> Snapshot:
     """The identity of a table in memory: a SHA-256 of its schema and its values in IPC form."""
     digest = hashlib.sha256()
     whole = table.combine_chunks()
-    sink = _DigestSink(digest)
+    sink: Any = _DigestSink(digest.update)
     with ipc.new_stream(pa.PythonFile(sink, mode="w"), whole.schema) as writer:
         writer.write_table(whole)
     return Snapshot(name, whole.nbytes, digest.hexdigest())
@@ -91,11 +96,11 @@ class _DigestSink:
 
     closed = False
 
-    def __init__(self, digest: hashlib._Hash) -> None:
-        self._digest, self._size = digest, 0
+    def __init__(self, update: Callable[[bytes], None]) -> None:
+        self._update, self._size = update, 0
 
     def write(self, data: bytes) -> int:
-        self._digest.update(data)
+        self._update(data)
         self._size += len(data)
         return len(data)
 

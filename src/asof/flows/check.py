@@ -25,7 +25,9 @@ class Finding:
 
 
 def check_project(engine: Engine, definitions: Definitions) -> list[Finding]:
-    """What using each view and label would stumble on: missing files and columns, wrong types, SQL that is no expression."""
+    """What using each view and label would stumble on: missing files and columns, wrong types, SQL that is no
+    expression.
+    """
     findings: list[Finding] = []
     for view in cast("list[FeatureView]", definitions.list("feature_view")):
         for group in group_features(view.refs()):
@@ -39,7 +41,9 @@ def check_project(engine: Engine, definitions: Definitions) -> list[Finding]:
 
 def _check(engine: Engine, kind: str, name: str, group: Group) -> list[Finding]:
     try:
-        for scan in scans_of(parts_of(group.source), group.key_sql, group.columns, group.predicates, None, ()):
+        for scan in scans_of(
+            parts_of(group.source), group.key_sql, group.columns, group.predicates, None, ()
+        ):
             engine.read(scan, 1)
     except AsofError as exc:
         return [Finding(kind, name, exc)]

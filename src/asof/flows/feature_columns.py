@@ -1,4 +1,6 @@
-"""The columns of one group: read its history, sort it, ask it for every spine row, and put the answers in the spine's order."""
+"""The columns of one group: read its history, sort it, ask it for every spine row, and put the answers in the
+spine's order.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from asof.compute.aggregate import evaluate, hidden_rows
-from asof.compute.arrays import EMPTY_INTS, Ints
+from asof.compute.arrays import EMPTY_INTS, Bools, Ints
+from asof.compute.arrow_ops import taken
 from asof.compute.entity_index import EntityIndex
 from asof.compute.history import History, OwnRows, Part
 from asof.compute.secondary import evaluate_map
@@ -57,19 +60,20 @@ class GroupColumns:
 class Asked:
     """The spine as a group sees it: each row's entity and instants, and optional ends of forward windows.
 
-    `own` are the rows of the scored events; `ends` maps a feature to the end of its forward window in each spine row.
+    `own` are the rows of the scored events; `ends` maps a feature to the end of its forward window in each
+    spine row.
     """
 
     keys: tuple[pa.ChunkedArray, ...]
     at: Ints
     as_known: Ints
-    usable: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    usable: Bools
     own: OwnTable | None = None
     ends: dict[FeatureId, Ints] = field(default_factory=dict[FeatureId, Ints])
 
     def take(self, rows: Ints) -> Asked:
         """The same for some spine rows."""
-        keys = tuple(key.take(pa.array(rows)) for key in self.keys)
+        keys = tuple(taken(key, rows) for key in self.keys)
         own = None if self.own is None else self.own.take(rows)
         ends = {name: end[rows] for name, end in self.ends.items()}
         return Asked(keys, self.at[rows], self.as_known[rows], self.usable[rows], own, ends)
@@ -97,10 +101,10 @@ def group_columns(engine: Engine, group: Group, asked: Asked, settings: Settings
         spilled.write(settings.run, settings.progress, made.stats)
         for rows, parts in spilled.each():
             piece = GroupColumns()
-            _compute(group, asked.take(rows), settings, piece, lambda index, own, p=parts: p(index, own))
+            _compute(group, asked.take(rows), settings, piece, parts)
             _merge(made, piece)
     order = np.argsort(spilled.row_order, kind="stable")
-    made.columns = {name: column.take(pa.array(order)) for name, column in made.columns.items()}
+    made.columns = {name: taken(column, order) for name, column in made.columns.items()}
     return made
 
 
@@ -108,7 +112,9 @@ def _merge(made: GroupColumns, piece: GroupColumns) -> None:
     made.missing += piece.missing
     made.late += piece.late
     for name, column in piece.columns.items():
-        made.columns[name] = pa.concat_arrays([made.columns[name], column]) if name in made.columns else column
+        made.columns[name] = (
+            pa.concat_arrays([made.columns[name], column]) if name in made.columns else column
+        )
     for name, (hidden, affected) in piece.hidden.items():
         before = made.hidden.get(name, (0, 0))
         made.hidden[name] = (before[0] + hidden, before[1] + affected)
@@ -165,29 +171,31 @@ def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns,
     with settings.run.stage("compute", asset=name) as stage:
         stage.rows += queries.size
         made.missing += int((evaluate(_SEEN, Locator(history.without_own(), queries)).values == 0).sum())
-        back = pa.array(inverse)
         for i, (feature_id, feature) in enumerate(group.features):
             settings.progress("compute", f"{name}.{feature.name}", i + 1, len(group.features))
-            there = locator if feature_id not in asked.ends else _ending(locator, asked.ends[feature_id][order])
+            there = (
+                locator if feature_id not in asked.ends else _ending(locator, asked.ends[feature_id][order])
+            )
             column = evaluate_map(feature, there) if feature.by else evaluate(feature, there).to_arrow()
-            made.columns[feature_id] = column.take(back)
+            made.columns[feature_id] = taken(column, inverse)
             hidden = hidden_rows(feature, there)
             made.hidden[feature_id] = int(hidden.sum()), int((hidden > 0).sum())
 
 
 def _ending(locator: Locator, end: Ints) -> Locator:
     queries = locator.queries
-    return Locator(locator.history, Queries(queries.group, queries.at, queries.as_known, queries.own_code, end))
+    return Locator(
+        locator.history, Queries(queries.group, queries.at, queries.as_known, queries.own_code, end)
+    )
 
 
 def _own_rows(asked: Asked, order: Ints, own_codes: Ints) -> OwnRows | None:
     own = asked.own
     if own is None:
         return None
-    rows = pa.array(order)
     return OwnRows(
         event=asked.at[order],
-        values={name: column.take(rows) for name, column in own.values.items()},
-        predicates={sql: column.take(rows) for sql, column in own.predicates.items()},
+        values={name: taken(column, order) for name, column in own.values.items()},
+        predicates={sql: taken(column, order) for sql, column in own.predicates.items()},
         code=own_codes,
     )

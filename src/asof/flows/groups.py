@@ -21,7 +21,9 @@ FeatureId = tuple[str, str]
 
 @dataclass(frozen=True)
 class Group:
-    """Features that share a source, an entity and the mapping of its keys; each with the (view, feature) that it answers."""
+    """Features that share a source, an entity and the mapping of its keys; each with the (view, feature) that
+    it answers.
+    """
 
     source: Events | Union
     entity: Entity
@@ -68,7 +70,7 @@ class Group:
         edges = (int(at.min()), int(at.max()))
         low = min(int(bounds(f.window, np.array(edges))[0].min()) for _, f in self.features)
         high = max(*latest, *(int(bounds(f.window, np.array(edges))[1].max()) for _, f in self.features))
-        return (low if low > BEGIN_US else BEGIN_US), high
+        return (max(BEGIN_US, low)), high
 
     def _all(self) -> Iterable[Feature]:
         for _, feature in self.features:
@@ -83,4 +85,6 @@ def group_features(refs: Sequence[FeatureRef]) -> list[Group]:
         view: FeatureView = ref.view
         made = groups.setdefault((view.source, view.entity, view.keys), {})
         made[view.name, ref.feature.name] = ref.feature
-    return [Group(source, entity, keys, tuple(made.items())) for (source, entity, keys), made in groups.items()]
+    return [
+        Group(source, entity, keys, tuple(made.items())) for (source, entity, keys), made in groups.items()
+    ]

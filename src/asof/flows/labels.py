@@ -26,7 +26,9 @@ class LabelColumn:
     mature: Bools
 
 
-def label_column(engine: Engine, label: Label, spine: Spine, cutoff_us: int, settings: Settings) -> LabelColumn:
+def label_column(
+    engine: Engine, label: Label, spine: Spine, cutoff_us: int, settings: Settings
+) -> LabelColumn:
     """The values of a label; 0 (or the number so far) where it is immature.
 
     A spine row without a time or an entity key has no label: it is immature.

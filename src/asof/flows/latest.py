@@ -1,4 +1,6 @@
-"""Latest values by streaming: the newest visible row of each spine row, without sorting a history that nothing revises."""
+"""Latest values by streaming: the newest visible row of each spine row, without sorting a history that
+nothing revises.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import pyarrow as pa
 
 from asof.compute.aggregate import latest_result
 from asof.compute.arrays import Ints
-from asof.compute.arrow import to_column, valid_mask
+from asof.compute.arrow import to_column
+from asof.compute.arrow_ops import ints, taken, valid_mask
 from asof.compute.asof import AsOf
 from asof.compute.entity_index import EntityIndex
 from asof.define.source import parts_of
@@ -40,7 +43,7 @@ class _Kept:
 
     def _compact(self) -> None:
         used = np.flatnonzero(self.place >= 0)
-        table = pa.concat_tables(self.tables).take(pa.array(self.place[used]))
+        table = taken(pa.concat_tables(self.tables), self.place[used])
         self.place[used] = np.arange(used.size)
         self.tables, self.rows = [table], int(used.size)
 
@@ -56,7 +59,9 @@ def latest_columns(engine: Engine, group: Group, asked: Asked, settings: Setting
     best = AsOf(starts, asked.at[order], limit_us=limit, hindsight=not settings.as_known)
     kept = _Kept(order.size)
     ranged = group.event_range(asked.at[asked.usable])
-    scans = scans_of(parts_of(group.source), group.key_sql, group.columns, group.predicates, ranged, asked.keys)
+    scans = scans_of(
+        parts_of(group.source), group.key_sql, group.columns, group.predicates, ranged, asked.keys
+    )
     for scan in scans:
         _stream(engine, scan, index, best, kept, settings, made)
     winner = best.winners()
@@ -82,18 +87,18 @@ def _stream(
             made.late += int(np.count_nonzero((known > event) & (group >= 0)))
             slots, rows = best.offer(group, event, known)
             if slots.size:
-                kept.keep(slots, pa.Table.from_batches([batch.select([*values, EVENT]).take(pa.array(rows))]))
+                kept.keep(slots, pa.Table.from_batches([taken(batch.select([*values, EVENT]), rows)]))
 
 
 def _times(batch: pa.RecordBatch, scan: Scan, index: EntityIndex) -> tuple[Ints, Ints, Ints]:
     group = index.codes([batch.column(f"k{i}") for i in range(len(scan.keys))])
     column = batch.column(EVENT)
     if column.null_count:
-        group = np.where(valid_mask(pa.chunked_array([column])), group, -1)
-    event = column.fill_null(0).to_numpy(zero_copy_only=False)
+        group = np.where(valid_mask(column), group, -1)
+    event = ints(column)
     if KNOWN not in batch.schema.names:
         return group, event, event + scan.source.source.delay_us if scan.source.source.delay_us else event
-    return group, event, batch.column(KNOWN).fill_null(END_US).to_numpy(zero_copy_only=False)
+    return group, event, ints(batch.column(KNOWN), END_US)
 
 
 def _finish(
@@ -106,10 +111,10 @@ def _finish(
     made.missing = int((rows < 0).sum())
     table = pa.concat_tables(kept.tables) if kept.tables else cast("pa.Schema", kept.schema).empty_table()
     picked = np.where(rows >= 0, rows, 0)
-    taken = table.take(pa.array(picked if table.num_rows else picked[:0]))
-    event = taken[EVENT].fill_null(0).to_numpy()
+    best = taken(table, picked if table.num_rows else picked[:0])
+    event = ints(best[EVENT])
     found = np.where(rows >= 0, np.arange(rows.size), -1)
     for feature_id, feature in group.features:
         place = group.columns.index(str(feature.column))
-        column = to_column(str(feature.column), taken[f"v{place}"])
+        column = to_column(str(feature.column), best[f"v{place}"])
         made.columns[feature_id] = latest_result(column, found, event, asked.at, feature.ttl_us).to_arrow()

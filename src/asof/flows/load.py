@@ -1,4 +1,6 @@
-"""Loading a project: the user's modules are run, and what they define is found. Errors in them are told as theirs."""
+"""Loading a project: the user's modules are run, and what they define is found. Errors in them are told as
+theirs.
+"""
 
 from __future__ import annotations
 
@@ -80,10 +82,12 @@ def _below(thing: object) -> list[object]:
 
 
 def load_modules(root: Path, patterns: Iterable[str]) -> list[ModuleType]:
-    """The modules that the patterns name, run in the order of the patterns and by name; each can import its neighbours.
+    """The modules that the patterns name, run in the order of the patterns and by name; each can import its
+    neighbours.
 
     Raises:
-        DefinitionError: a definition in a module is wrong, told with file and line. UserCodeError: a module raised.
+        DefinitionError: a definition in a module is wrong, told with file and line. UserCodeError: a module
+        raised.
     """
     files = list(dict.fromkeys(f for pattern in patterns for f in sorted(root.glob(pattern)) if f.is_file()))
     sys.path.insert(0, str(root))
@@ -107,7 +111,9 @@ def _run(file: Path, root: Path) -> ModuleType:
         line = _line_in(exc, file, root)
         raise _at(exc, line) from exc
     except SyntaxError as exc:
-        raise UserCodeError(f"{relative}:{exc.lineno}: {exc.msg}", file=str(relative), line=exc.lineno) from exc
+        raise UserCodeError(
+            f"{relative}:{exc.lineno}: {exc.msg}", file=str(relative), line=exc.lineno
+        ) from exc
     except Exception as exc:  # whatever a user's module raises is told as theirs
         where = _line_in(exc, file, root)
         raise UserCodeError(f"{where}: {type(exc).__name__}: {exc}", file=str(relative)) from exc

@@ -57,8 +57,12 @@ def definitions_of(service: FeatureService, labels: Sequence[Label]) -> dict[str
     return made
 
 
-def sources_of(engine: Engine, service: FeatureService, labels: Sequence[Label]) -> dict[str, list[dict[str, object]]]:
+def sources_of(
+    engine: Engine, service: FeatureService, labels: Sequence[Label]
+) -> dict[str, list[dict[str, object]]]:
     """The identities of the files of every source."""
     sources = [*(ref.view.source for ref in service.refs), *(label.source for label in labels)]
     events = {part.source.name: part.source for source in sources for part in parts_of(source)}
-    return {name: [asdict(shot) for shot in engine.snapshots(source)] for name, source in sorted(events.items())}
+    return {
+        name: [asdict(shot) for shot in engine.snapshots(source)] for name, source in sorted(events.items())
+    }

@@ -1,14 +1,15 @@
-"""Own rows: the scored events themselves, read from the spine through the very projection that history goes through."""
+"""Own rows: the scored events themselves, read from the spine through the very projection that history goes
+through.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from asof.compute.arrays import EMPTY_INTS, Ints
+from asof.compute.arrow_ops import different, places, taken
 from asof.define.source import Events, InMemory, Mapped, Union, parts_of
 from asof.engines.scan import KEY, Engine, Scan
 from asof.errors import DataError, MissingColumn
@@ -18,7 +19,9 @@ from asof.flows.spine import Spine
 
 @dataclass(frozen=True)
 class OwnTable:
-    """The own row of each spine row: values and predicates as the features read them, and its event key where there is one."""
+    """The own row of each spine row: values and predicates as the features read them, and its event key where
+    there is one.
+    """
 
     values: dict[str, pa.ChunkedArray]
     predicates: dict[str, pa.ChunkedArray]
@@ -26,27 +29,25 @@ class OwnTable:
 
     def take(self, rows: Ints) -> OwnTable:
         """The own rows of some spine rows."""
-        picked = pa.array(rows)
         return OwnTable(
-            {name: column.take(picked) for name, column in self.values.items()},
-            {sql: column.take(picked) for sql, column in self.predicates.items()},
-            None if self.keys is None else self.keys.take(picked),
+            {name: taken(column, rows) for name, column in self.values.items()},
+            {sql: taken(column, rows) for sql, column in self.predicates.items()},
+            None if self.keys is None else taken(self.keys, rows),
         )
 
     def numbered(self, order: Ints) -> tuple[pa.Array | None, Ints]:
         """The different event keys, and the number of each row's key in the given order (-1: none)."""
         if self.keys is None:
             return None, EMPTY_INTS
-        different = pc.drop_null(self.keys.unique())
-        codes = pc.fill_null(pc.index_in(self.keys, value_set=different), -1)
-        return different, codes.to_numpy().astype(np.int64)[order]
+        keys = different(self.keys)
+        return keys, places(self.keys, keys)[order]
 
 
 def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
     """The own rows of a spine, projected as the group's source projects its history.
 
-    The spine carries the source's columns (a union's common columns); a derived column that the spine already has is taken as it
-    is.
+    The spine carries the source's columns (a union's common columns); a derived column that the spine already
+    has is taken as it is.
 
     Raises:
         MissingColumn: the spine lacks a column that the features, or the event key, need.

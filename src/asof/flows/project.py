@@ -1,4 +1,6 @@
-"""A project: a folder with `asof.toml` and Python modules, or definitions held in memory; and what can be done with it."""
+"""A project: a folder with `asof.toml` and Python modules, or definitions held in memory; and what can be
+done with it.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,21 @@ class Project:
 
     Example:
         >>> import pyarrow as pa, asof
-        >>> rows = pa.table({"account_id": ["a", "a"], "amount": [5, 7], "at": pa.array([1_000_000, 2_000_000], pa.timestamp("us"))})
+        >>> rows = pa.table(
+        ...     {
+        ...         "account_id": ["a", "a"],
+        ...         "amount": [5, 7],
+        ...         "at": pa.array([1_000_000, 2_000_000], pa.timestamp("us")),
+        ...     }
+        ... )
         >>> account = asof.Entity("account", keys={"account_id": "string"})
         >>> source = asof.Events("payments", asof.InMemory(rows), event_time="at")
-        >>> view = asof.FeatureView("v", entity=account, source=source, features=[asof.sum("amount").over("1d")])
-        >>> spine = pa.table({"account_id": ["a", "b"], "event_time": pa.array([2_000_000, 2_000_000], pa.timestamp("us"))})
+        >>> view = asof.FeatureView(
+        ...     "v", entity=account, source=source, features=[asof.sum("amount").over("1d")]
+        ... )
+        >>> spine = pa.table(
+        ...     {"account_id": ["a", "b"], "event_time": pa.array([2_000_000, 2_000_000], pa.timestamp("us"))}
+        ... )
         >>> Project([view]).training_set([view], spine=spine).table["amount_sum_1d"].to_pylist()
         [5, 0]
     """
@@ -78,10 +90,12 @@ class Project:
         immature: Immature = "drop",
         progress: Progress | None = None,
     ) -> TrainingSet:
-        """A training set: the spine, with the features as known at its times, and labels as known at the cut-off.
+        """A training set: the spine, with the features as known at its times, and labels as known at the
+        cut-off.
 
-        Shape: `(n spine rows, k keys + 1 time + extra columns) -> (n, the same + f features + l labels)`; every spine row comes
-        back once and in order, but for rows with an immature label when `immature="drop"`.
+        Shape: `(n spine rows, k keys + 1 time + extra columns) -> (n, the same + f features + l labels)`;
+        every spine row comes back once and in order, but for rows with an immature label when
+        `immature="drop"`.
 
         Args:
             service: a service, its name, or a list of views and features.
@@ -91,13 +105,16 @@ class Project:
             row_id: a spine column that has to be unique.
             as_known: False asks for hindsight: late rows and later corrections count, whenever they came.
             cutoff: nothing known after it counts; labels are as known then (default: now).
-            immature: what becomes of rows whose label is not final at the cut-off: "drop", "null" or "negative".
+            immature: what becomes of rows whose label is not final at the cut-off: "drop", "null" or
+            "negative".
             progress: called with (stage, asset, done, total).
 
-        Empty/null/late: an empty spine gives an empty, typed result; a null key or time matches nothing and is counted.
+        Empty/null/late: an empty spine gives an empty, typed result; a null key or time matches nothing and
+        is counted.
 
         Raises:
-            DefinitionError: a name that the project does not define, or definitions that do not fit each other.
+            DefinitionError: a name that the project does not define, or definitions that do not fit each
+            other.
             DataError: a column, a file or a value that is not as it must be; nothing is written.
             BackendError: the engine failed.
         """
@@ -148,11 +165,12 @@ class Project:
         )
 
 
-def open(path: str | Path = ".", *, meter: Meter | None = None, clock: Clock | None = None) -> Project:  # noqa: A001
+def open(path: str | Path = ".", *, meter: Meter | None = None, clock: Clock | None = None) -> Project:
     """The project in a folder: its `asof.toml`, and what its modules define.
 
     Raises:
-        ProjectNotFound: no `asof.toml`. ConfigError: a wrong setting. DefinitionError: a wrong definition, with file and line.
+        ProjectNotFound: no `asof.toml`. ConfigError: a wrong setting. DefinitionError: a wrong definition,
+        with file and line.
         UserCodeError: a module of the project raised.
     """
     root = Path(path).resolve()

@@ -1,4 +1,6 @@
-"""Reading history: an engine's batches become the parts of a `History`, in memory or, when they do not fit, by partitions."""
+"""Reading history: an engine's batches become the parts of a `History`, in memory or, when they do not fit,
+by partitions.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from asof.compute.arrays import Bools, Ints
-from asof.compute.arrow import valid_mask
+from asof.compute.arrow_ops import different, filled, ints, kept, places, valid_mask
 from asof.compute.entity_index import EntityIndex
 from asof.compute.history import Part
 from asof.compute.revise import EventKeys
 from asof.define.source import Mapped
 from asof.define.window import END_US
-from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, Engine, KeyFilter, Scan
+from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, KeyFilter, Scan
 
 BATCH_ROWS = 500_000
 _FEW_KEYS = 64
@@ -52,10 +53,9 @@ class _Rows:
         group = index.codes(columns)
         event_column = batch.column(EVENT)
         if event_column.null_count:
-            group = np.where(valid_mask(pa.chunked_array([event_column])), group, -1)
+            group = np.where(valid_mask(event_column), group, -1)
         if not self.keyed and np.count_nonzero(group >= 0) < _SPARSE * group.size:
-            keep = pa.array(group >= 0)
-            batch, group = batch.filter(keep), group[group >= 0]
+            batch, group = kept(batch, group >= 0), group[group >= 0]
         self.group.append(group)
         self.event.append(_micros(batch.column(EVENT), 0))
         if KNOWN in batch.schema.names:
@@ -63,9 +63,9 @@ class _Rows:
         elif self.delay_us:
             self.known.append(self.event[-1] + self.delay_us)
         if DELETED in batch.schema.names:
-            self.deleted.append(batch.column(DELETED).to_numpy(zero_copy_only=False).astype(np.bool_))
+            self.deleted.append(filled(batch.column(DELETED), null=False).astype(np.bool_))
         for name in batch.schema.names:
-            if name[0] in "vp" and name[1:].isdigit() or name in {HASH, KEY}:
+            if (name[0] in "vp" and name[1:].isdigit()) or name in {HASH, KEY}:
                 self.chunks.setdefault(name, []).append(batch.column(name))
 
     def part(self, scan: Scan, types: pa.Schema, own_keys: pa.Array | None) -> Part:
@@ -128,7 +128,7 @@ def count_batch(stats: ReadStats, batch: pa.RecordBatch, key_columns: int) -> No
     if any(column.null_count for column in keys):
         null = np.zeros(batch.num_rows, np.bool_)
         for column in keys:
-            null |= ~valid_mask(pa.chunked_array([column]))
+            null |= ~valid_mask(column)
         stats.without_key += int(null.sum())
     stats.without_event_time += batch.column(EVENT).null_count
     if KNOWN in batch.schema.names:
@@ -136,9 +136,7 @@ def count_batch(stats: ReadStats, batch: pa.RecordBatch, key_columns: int) -> No
 
 
 def _micros(column: pa.Array, null: int) -> Ints:
-    if column.null_count:
-        column = pc.fill_null(column, null)
-    return column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    return ints(column, null)
 
 
 def _joined(parts: list[Ints]) -> Ints:
@@ -148,26 +146,24 @@ def _joined(parts: list[Ints]) -> Ints:
 
 
 def _event_keys(columns: dict[str, pa.ChunkedArray]) -> EventKeys:
-    hashes = pc.fill_null(columns[HASH], 0)
     key = columns[KEY]
     number = pa.types.is_integer(key.type)
-    codes = hashes.to_numpy().view(np.int64)
-    return EventKeys(codes, valid_mask(key), None if number else key)
+    hashes = filled(columns[HASH], 0).view(np.int64)
+    return EventKeys(hashes, valid_mask(key), None if number else key)
 
 
 def _own_codes(key: pa.ChunkedArray | None, own_keys: pa.Array | None) -> Ints | None:
     if key is None or own_keys is None:
         return None
-    found = pc.index_in(key.cast(own_keys.type), value_set=own_keys)
-    return pc.fill_null(found, -1).to_numpy().astype(np.int64)
+    return places(key.cast(own_keys.type), own_keys)
 
 
 def _key_filter(column: pa.ChunkedArray) -> KeyFilter | None:
     """The few values of a key column, or its range when it is a number."""
-    different = pc.drop_null(column.unique())
-    if 0 < len(different) <= _FEW_KEYS:
-        return KeyFilter(values=tuple(different.to_pylist()))
-    if len(different) and pa.types.is_integer(column.type):
-        ends = pc.min_max(different)
-        return KeyFilter(least=ends["min"].as_py(), largest=ends["max"].as_py())
+    asked = different(column)
+    if 0 < len(asked) <= _FEW_KEYS:
+        return KeyFilter(values=tuple(asked.to_pylist()))
+    if len(asked) and pa.types.is_integer(column.type):
+        numbers = ints(asked)
+        return KeyFilter(least=int(numbers.min()), largest=int(numbers.max()))
     return None

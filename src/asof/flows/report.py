@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 class FeatureReport:
     """One feature: the share of nulls, and how much hindsight would have leaked into it.
 
-    `hidden_rows` counts, over all spine rows, the events in the window that were not known yet; `affected_rows` the spine rows
-    that have at least one.
+    `hidden_rows` counts, over all spine rows, the events in the window that were not known yet;
+    `affected_rows` the spine rows that have at least one.
     """
 
     name: str
@@ -22,7 +22,9 @@ class FeatureReport:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """One source for one entity: rows read, rows that nothing can match, rows that were late, spine rows without an entity."""
+    """One source for one entity: rows read, rows that nothing can match, rows that were late, spine rows
+    without an entity.
+    """
 
     source: str
     entity: str
@@ -78,17 +80,18 @@ class Report:
     def __str__(self) -> str:
         lines = [f"training set {self.service!r}: {self.rows:,} of {self.spine_rows:,} spine rows"]
         if self.rows_without_key or self.rows_without_time:
-            lines.append(
-                f"  spine rows without an entity key: {self.rows_without_key:,}, without a time: {self.rows_without_time:,}"
-            )
-        for source in self.sources:
-            lines.append(
-                f"  source {source.source} by {source.entity}: {source.rows:,} rows read, {source.late_rows:,} late,"
-                f" {source.missing_entities:,} spine rows without history"
-            )
+            without = f"an entity key: {self.rows_without_key:,}, without a time: {self.rows_without_time:,}"
+            lines.append(f"  spine rows without {without}")
+        lines.extend(
+            f"  source {source.source} by {source.entity}: {source.rows:,} rows read,"
+            f" {source.late_rows:,} late, {source.missing_entities:,} spine rows without history"
+            for source in self.sources
+        )
         for label in self.labels:
             share = "-" if label.positive_share is None else f"{label.positive_share:.2%}"
-            lines.append(f"  label {label.name}: {label.mature:,} mature, {label.immature:,} immature, {share} positive")
+            lines.append(
+                f"  label {label.name}: {label.mature:,} mature, {label.immature:,} immature, {share} positive"
+            )
         leaks = [f for f in self.features if f.hidden_rows]
         if leaks:
             worst = max(leaks, key=lambda f: f.affected_rows)

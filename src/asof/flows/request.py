@@ -14,7 +14,9 @@ from asof.define.request_feature import EVENT_TIME, RequestFeature
 from asof.errors import UserCodeError, WrongType
 
 
-def request_column(feature: RequestFeature, columns: Mapping[str, pa.Array], at: Array, size: int) -> pa.Array:
+def request_column(
+    feature: RequestFeature, columns: Mapping[str, pa.Array], at: Array, size: int
+) -> pa.Array:
     """The feature's values.
 
     Shape: `(m,)` arrays in, `(m,)` values out, in the declared type; NaN becomes null.
@@ -60,7 +62,9 @@ def _typed(where: str, made: Array, feature: RequestFeature) -> pa.Array:
 
 
 def to_numpy(column: pa.Array) -> Array:
-    """A column as a user's function sees it: float64 with NaN for numbers with nulls and decimals, datetime64[us], or objects."""
+    """A column as a user's function sees it: float64 with NaN for numbers with nulls and decimals,
+    datetime64[us], or objects.
+    """
     dtype = find_dtype(column.type)
     if dtype is None or dtype.kind == "string":
         return np.array(column.to_pylist(), object)

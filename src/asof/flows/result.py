@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
+from pyarrow import ipc
 
 from asof.errors import DataError, MissingExtra
 from asof.flows.manifest import Manifest
@@ -25,15 +25,15 @@ FORMATS = (".parquet", ".csv", ".arrow", ".feather")
 class TrainingSet:
     """Spine rows with their features and labels as of their times.
 
-    Shape of `table`: one row for each spine row in the spine's order (less the immature ones that were dropped); the spine's
-    columns, the features in the service's order, the labels.
+    Shape of `table`: one row for each spine row in the spine's order (less the immature ones that were
+    dropped); the spine's columns, the features in the service's order, the labels.
     """
 
     table: pa.Table
     report: Report
     manifest: Manifest
 
-    def to_pandas(self) -> Any:  # noqa: ANN401 - pandas is an extra
+    def to_pandas(self) -> Any:
         """The table as a pandas DataFrame.
 
         Raises:
@@ -44,7 +44,7 @@ class TrainingSet:
         except ImportError as exc:
             raise MissingExtra("to_pandas()", "pandas") from exc
 
-    def to_polars(self) -> Any:  # noqa: ANN401 - Polars is an extra
+    def to_polars(self) -> Any:
         """The table as a Polars DataFrame.
 
         Raises:
@@ -62,7 +62,8 @@ class TrainingSet:
         Equal training sets give equal files. Parquet and Arrow files carry the manifest in their metadata.
 
         Raises:
-            DataError: an ending that is none of these, a folder that is not there, or CSV with nested columns.
+            DataError: an ending that is none of these, a folder that is not there, or CSV with nested
+            columns.
         """
         target = check_target(Path(path))
         half = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -95,7 +96,9 @@ def check_target(target: Path) -> Path:
         DataError: an ending that is no known format, or a folder that is not there.
     """
     if target.suffix.lower() not in FORMATS:
-        raise DataError(f"{target.name!r}: cannot write {target.suffix!r} files", hint=f"use {', '.join(FORMATS)}")
+        raise DataError(
+            f"{target.name!r}: cannot write {target.suffix!r} files", hint=f"use {', '.join(FORMATS)}"
+        )
     if not target.parent.is_dir():
         raise DataError(f"folder {str(target.parent)!r} does not exist", hint="make it first")
     return target

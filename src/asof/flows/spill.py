@@ -1,7 +1,8 @@
-"""Larger than memory: history is split by a hash of its entity keys into files, and partitions are computed one by one.
+"""Larger than memory: history is split by a hash of its entity keys into files, and partitions are computed
+one by one.
 
-Equal values result: an entity lies in one partition whole. Rows of events whose versions name entities of several partitions are
-written to all of them, since a version may end one that lies elsewhere.
+Equal values result: an entity lies in one partition whole. Rows of events whose versions name entities of
+several partitions are written to all of them, since a version may end one that lies elsewhere.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.ipc as ipc
+from pyarrow import ipc
 
 from asof.compute.arrays import Ints
+from asof.compute.arrow_ops import ints, kept, places
 from asof.compute.entity_index import EntityIndex
 from asof.compute.history import Part
 from asof.engines.scan import HASH, PART, Engine, Scan
@@ -47,7 +48,12 @@ class Partitions:
     """The partitions of a group's history on disk; a `with` block that leaves nothing behind."""
 
     def __init__(
-        self, engine: Engine, scans: Sequence[Scan], partitions: int, folder: str, keys: Sequence[pa.ChunkedArray]
+        self,
+        engine: Engine,
+        scans: Sequence[Scan],
+        partitions: int,
+        folder: str,
+        keys: Sequence[pa.ChunkedArray],
     ) -> None:
         self._engine = engine
         self._scans = [replace(scan, partitions=partitions) for scan in scans]
@@ -78,7 +84,7 @@ class Partitions:
             total = self._engine.count_rows(scan.source.source)
             with run.stage("spill", asset=name) as stage:
                 parts, moved = self._engine.split(scan, self._keys)
-                self._spine_part = pc.fill_null(parts, 0).to_numpy(zero_copy_only=False).astype(np.int64)
+                self._spine_part = ints(parts)
                 schema, batches = self._engine.read(scan, BATCH_ROWS)
                 self._schemas.append(schema)
                 with _Writers(self._folder, number, self._n, schema) as writers:
@@ -100,7 +106,10 @@ class Partitions:
         def read(index: EntityIndex, own_keys: pa.Array | None) -> list[Part]:
             made: list[Part] = []
             for number, (scan, schema) in enumerate(zip(self._scans, self._schemas, strict=True)):
-                with pa.OSFile(str(_file(self._folder, number, part))) as file, ipc.open_stream(file) as stream:
+                with (
+                    pa.OSFile(str(_file(self._folder, number, part)), "rb") as file,
+                    ipc.open_stream(file) as stream,
+                ):
                     made.append(read_part(scan, iter(stream), index, schema, ReadStats(), own_keys))
             return made
 
@@ -125,15 +134,14 @@ class _Writers:
 
     def write(self, batch: pa.RecordBatch, moved: pa.Array) -> None:
         """Write each row to its partition; rows of moved events to all."""
-        part = pc.fill_null(batch.column(PART), 0).to_numpy(zero_copy_only=False)
+        part = ints(batch.column(PART))
         everywhere = np.zeros(part.size, np.bool_)
         if len(moved):
-            found = pc.is_in(batch.column(HASH), value_set=moved)
-            everywhere = found.to_numpy(zero_copy_only=False)
+            everywhere = places(batch.column(HASH), moved) >= 0
         for number, stream in enumerate(self._streams):
             mine = (part == number) | everywhere
             if mine.any():
-                stream.write_batch(batch.filter(pa.array(mine)))
+                stream.write_batch(kept(batch, mine))
 
 
 def _wanted(batch: pa.RecordBatch, index: EntityIndex, scan: Scan) -> pa.RecordBatch:
@@ -141,7 +149,7 @@ def _wanted(batch: pa.RecordBatch, index: EntityIndex, scan: Scan) -> pa.RecordB
     if scan.source.source.key is not None:
         return batch
     known = index.codes([batch.column(f"k{i}") for i in range(len(scan.keys))]) >= 0
-    return batch if known.all() else batch.filter(pa.array(known))
+    return batch if known.all() else kept(batch, known)
 
 
 def _file(folder: Path, number: int, part: int) -> Path:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from asof.compute.arrays import Bools, Ints
-from asof.compute.arrow import arrow_type, find_dtype, valid_mask
+from asof.compute.arrow import arrow_type, find_dtype
+from asof.compute.arrow_ops import ints, valid_mask
 from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
 from asof.engines.scan import Engine
 from asof.errors import DataError, DuplicateRows, MissingColumn, WrongType, did_you_mean
@@ -27,7 +28,9 @@ _FAR_US = 2**61
 
 @dataclass(frozen=True)
 class Spine:
-    """A loaded spine: its table, the name of its time column, and its times in microseconds (0 where not valid)."""
+    """A loaded spine: its table, the name of its time column, and its times in microseconds (0 where not
+    valid).
+    """
 
     table: pa.Table
     time: str
@@ -43,7 +46,8 @@ class Spine:
         """A key or request column in the type that a definition declares.
 
         Raises:
-            MissingColumn: the spine does not have it. WrongType: it is of another kind, or a value does not fit.
+            MissingColumn: the spine does not have it. WrongType: it is of another kind, or a value does not
+            fit.
         """
         if name not in self.table.column_names:
             hint = did_you_mean(name, self.table.column_names)
@@ -154,7 +158,9 @@ def _time_column(table: pa.Table, time: str | None) -> str:
     found = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if len(found) == 1:
         return found[0]
-    seen = f"it has {len(found)} columns of times ({', '.join(found)})" if found else "it has no column of times"
+    seen = (
+        f"it has {len(found)} columns of times ({', '.join(found)})" if found else "it has no column of times"
+    )
     raise MissingColumn(f"spine: no column {TIME!r}, and {seen}", hint='name it: time="..."', column=TIME)
 
 
@@ -170,7 +176,7 @@ def _times(column: pa.ChunkedArray, name: str, zoned_sources: Sequence[str]) -> 
         )
     micros = column.cast(pa.timestamp("us", arrow.tz if pa.types.is_timestamp(arrow) else None), safe=False)
     valid = valid_mask(micros)
-    at = cast("Ints", micros.cast(pa.int64()).fill_null(0).to_numpy())
+    at = ints(micros.cast(pa.int64()))
     if at.size and (int(at.min()) < -_FAR_US or int(at.max()) > _FAR_US):
         raise DataError(f"spine: a time in {name!r} is out of range", column=name)
     return np.ascontiguousarray(at), valid

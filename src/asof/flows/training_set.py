@@ -1,7 +1,8 @@
 """Training sets: spine rows with the features and labels that were known as of their times.
 
 The flow: load the spine, group the features by source and entity, let each group's history be read and folded
-(`feature_columns.py`, or `latest.py` where no sort is needed), run request features, add labels, drop what is immature, report.
+(`feature_columns.py`, or `latest.py` where no sort is needed), run request features, add labels, drop what is
+immature, report.
 """
 
 from __future__ import annotations
@@ -87,17 +88,27 @@ def build_training_set(
     _check_names(request, spine)
     cutoff_us = None if request.cutoff is None else to_us(request.cutoff)
     settings = Settings(
-        request.as_known, cutoff_us, resources.threads, resources.memory_bytes, resources.spill_dir, run, progress
+        request.as_known,
+        cutoff_us,
+        resources.threads,
+        resources.memory_bytes,
+        resources.spill_dir,
+        run,
+        progress,
     )
     made = _view_columns(engine, request.service, spine, settings)
     features = _service_columns(request.service, spine, made)
     label_cutoff = resources.now_us if cutoff_us is None else cutoff_us
-    labels = {label.name: label_column(engine, label, spine, label_cutoff, settings) for label in request.labels}
+    labels = {
+        label.name: label_column(engine, label, spine, label_cutoff, settings) for label in request.labels
+    }
     with run.stage("assemble") as stage:
         table, keep = _assemble(request, spine, features, labels)
         stage.rows += table.num_rows
         stage.bytes += table.nbytes
-    manifest = _manifest(engine, request, resources, spine, table, label_cutoff if request.labels else cutoff_us)
+    manifest = _manifest(
+        engine, request, resources, spine, table, label_cutoff if request.labels else cutoff_us
+    )
     report = _report(request, spine, features, made, labels, keep, run)
     return TrainingSet(table, report, manifest)
 
@@ -164,9 +175,16 @@ def _note(made: _Made, group: Group, found: GroupColumns) -> None:
     stats = found.stats
     made.sources.append(
         SourceReport(
-            group.source.name, group.entity.name, stats.rows, stats.size_bytes, stats.without_key,
-            stats.without_event_time, stats.without_known_at, found.late, found.missing,
-        )  # fmt: skip
+            group.source.name,
+            group.entity.name,
+            stats.rows,
+            stats.size_bytes,
+            stats.without_key,
+            stats.without_event_time,
+            stats.without_known_at,
+            found.late,
+            found.missing,
+        )
     )
     for (view, name), column in found.columns.items():
         hidden, affected = found.hidden.get((view, name), (0, 0))
@@ -210,7 +228,12 @@ def _assemble(
 
 
 def _manifest(
-    engine: Engine, request: Request, resources: Resources, spine: Spine, table: pa.Table, cutoff_us: int | None
+    engine: Engine,
+    request: Request,
+    resources: Resources,
+    spine: Spine,
+    table: pa.Table,
+    cutoff_us: int | None,
 ) -> Manifest:
     held = Events("spine", InMemory(spine.table, "spine"), event_time=spine.time)
     shot = engine.snapshots(held)[0]
@@ -266,5 +289,3 @@ def _label_report(name: str, label: LabelColumn) -> LabelReport:
     if mature and pa.types.is_integer(label.values.type):
         share = float((label.values.to_numpy(zero_copy_only=False)[label.mature] > 0).mean())
     return LabelReport(name, mature, int(label.mature.size) - mature, share)
-
-

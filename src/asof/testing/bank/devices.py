@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asof.testing.bank.columns import MINUTE_US, I64, Columns, pick, whole_ms
+from asof.testing.bank.columns import I64, MINUTE_US, Columns, whole_ms
 from asof.testing.bank.flows import draw_daytime_us, draw_lateness_us
 from asof.testing.bank.population import Accounts, Period
 from asof.testing.bank.schema import COUNTRIES

@@ -11,7 +11,17 @@ from enum import IntEnum
 
 import numpy as np
 
-from asof.testing.bank.columns import DAY_US, HOUR_US, NEVER_US, NONE, SECOND_US, F64, I64, Columns, Mask, whole_ms
+from asof.testing.bank.columns import (
+    DAY_US,
+    HOUR_US,
+    I64,
+    NEVER_US,
+    NONE,
+    SECOND_US,
+    Columns,
+    Mask,
+    whole_ms,
+)
 from asof.testing.bank.population import Period
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asof.testing.bank.columns import NONE, I64, Columns, Mask
+from asof.testing.bank.columns import I64, NONE, Columns, Mask
 from asof.testing.bank.flows import Flow
 from asof.testing.bank.payments import CODES, R03, R07, R10, R11, Debits
 from asof.testing.bank.population import Accounts, Period
@@ -42,7 +42,12 @@ class Outcome:
 
 
 def run_ledger(
-    accounts: Accounts, period: Period, income: Flow, purchases: Flow, debits: Debits, rng: np.random.Generator
+    accounts: Accounts,
+    period: Period,
+    income: Flow,
+    purchases: Flow,
+    debits: Debits,
+    rng: np.random.Generator,
 ) -> Outcome:
     """Every balance through every day; debits and purchases that lie behind the period keep their plan."""
     ledger = _Ledger(accounts, period, income, purchases, debits, rng)
@@ -83,7 +88,9 @@ class _Ledger:
         self.purchase_cents = purchases.ledger_cents
         self.debits, self.debits_on = debits, _DayIndex(debits.settle, period.days, debits.account)
         self.earlier = _earlier_same_day(debits, self.debits_on.order)
-        self.refunds_on = _DayIndex(np.maximum(debits.day + debits.claim_days, debits.settle + 1), period.days)
+        self.refunds_on = _DayIndex(
+            np.maximum(debits.day + debits.claim_days, debits.settle + 1), period.days
+        )
         self.code = debits.claim.copy()
         self.taken = np.zeros(len(debits), dtype=np.bool_)
         self.declined = np.zeros(len(purchases), dtype=np.bool_)

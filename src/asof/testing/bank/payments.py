@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asof.compute.calendar import add_banking_days
-from asof.testing.bank.columns import HOUR_US, NONE, F64, I64, Columns, Mask, pick, whole_cents, whole_ms
+from asof.testing.bank.columns import F64, HOUR_US, I64, NONE, Columns, Mask, pick, whole_cents, whole_ms
 from asof.testing.bank.devices import Devices
 from asof.testing.bank.flows import Flow, draw_daytime_us, draw_lateness_us, plain_flow
 from asof.testing.bank.population import Accounts, Merchants, Period
@@ -57,7 +57,11 @@ def draw_income(accounts: Accounts, period: Period, rng: np.random.Generator) ->
     kind = _PAY[accounts.segment[account]]
     per_month = np.array([30 / 14, 1.0, 30 / 4.5])[kind]
     spread = np.array([0.03, 0.01, 0.55])[kind]
-    cents = accounts.income[account] / per_month * np.exp(spread * rng.standard_normal(len(account)) - spread**2 / 2)
+    cents = (
+        accounts.income[account]
+        / per_month
+        * np.exp(spread * rng.standard_normal(len(account)) - spread**2 / 2)
+    )
     occurred_us = period.midnight_us(day) + whole_ms(5 * HOUR_US + 4 * HOUR_US * rng.random(len(account)))
     return plain_flow(
         account,
@@ -91,7 +95,9 @@ def draw_bill_debits(accounts: Accounts, bills: Bills, period: Period, rng: np.r
     month = 30.4375
     first_phase = rng.random() * month
     turns = int(period.days / month) + 2
-    account, bill, turn = (np.ascontiguousarray(a) for a in np.indices((*bills.cents.shape, turns)).reshape(3, -1))
+    account, bill, turn = (
+        np.ascontiguousarray(a) for a in np.indices((*bills.cents.shape, turns)).reshape(3, -1)
+    )
     day = (turn * month - first_phase).astype(np.int64) + bills.due[account, bill]
     alive = (accounts.opened[account] + 15 <= day) & (day < accounts.closed[account] + 35)
     keep = (bills.cents[account, bill] > 0) & (day >= 0) & (day < period.days) & alive
@@ -130,7 +136,9 @@ def draw_single_debits(
         period,
         account=account,
         day=day,
-        initiated_us=period.midnight_us(day) + draw_daytime_us(count, rng, hour=15.0) + 1_000 * rng.integers(0, 1_000, count),
+        initiated_us=period.midnight_us(day)
+        + draw_daytime_us(count, rng, hour=15.0)
+        + 1_000 * rng.integers(0, 1_000, count),
         cents=whole_cents(usual * np.exp(0.95 * rng.standard_normal(count))),
         merchant=merchants.counterparty(rng.random(count)),
         device=np.where(sec == WEB, devices.in_use(account, day, rng), NONE),

@@ -99,7 +99,9 @@ def draw_accounts(count: int, period: Period, rng: np.random.Generator) -> Accou
     saving = np.array([kind.has_savings for kind in SEGMENTS])[segment] * np.clip(1.9 - outflow, 0.4, 1.2)
     exposed = np.array([kind.takeover for kind in SEGMENTS])[segment]
     opened, closed = _draw_lifetimes(count, period.days, outflow, rng)
-    a_pay = np.array([{"biweekly": 0.45, "monthly": 1.0, "irregular": 0.3}[kind.pay] for kind in SEGMENTS])[segment]
+    a_pay = np.array([{"biweekly": 0.45, "monthly": 1.0, "irregular": 0.3}[kind.pay] for kind in SEGMENTS])[
+        segment
+    ]
     target = income * (a_pay + rng.lognormal(np.log(0.35), 0.7, count))
     return Accounts(
         segment=segment,

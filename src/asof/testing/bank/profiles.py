@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asof.testing.bank.columns import DAY_US, HOUR_US, F64, I64, Columns, pick, whole_ms
+from asof.testing.bank.columns import DAY_US, F64, HOUR_US, I64, Columns, pick, whole_ms
 from asof.testing.bank.flows import draw_batch_us
 from asof.testing.bank.population import Accounts, Period
 from asof.testing.bank.schema import TIERS
@@ -48,7 +48,10 @@ def draw_profiles(
     tier = np.clip(_running(change.step, start), 0, len(TIERS) - 1).astype(np.int64)
     factor = _LIMIT_OF_TIER[tier] * 2.0 ** np.clip(_running(change.factor, start), -4.0, 2.0)
     limit = np.rint(accounts.income[change.account] * factor / 5_000).astype(np.int64) * 5_000
-    day = np.searchsorted(period.midnight_us(np.arange(-70, period.days + 90)), change.updated_us, side="right") - 71
+    day = (
+        np.searchsorted(period.midnight_us(np.arange(-70, period.days + 90)), change.updated_us, side="right")
+        - 71
+    )
     late = np.where(rng.random(len(change)) < 0.06, rng.integers(1, 5, len(change)), 0)
     known_us = draw_batch_us(period, day + 1 + late, rng)
     profiles = Profiles(change.account, tier, limit, change.updated_us, known_us)

@@ -11,11 +11,11 @@ import numpy as np
 from asof.compute.calendar import add_banking_days
 from asof.testing.bank.columns import (
     DAY_US,
+    F64,
+    I64,
     MINUTE_US,
     NEVER_US,
     NONE,
-    F64,
-    I64,
     pick,
     whole_cents,
     whole_ms,
@@ -139,7 +139,9 @@ def _draw_when(
     return cell // period.days, cell % period.days
 
 
-def _draw_amounts(accounts: Accounts, account: I64, category: I64, budget: F64, rng: np.random.Generator) -> I64:
+def _draw_amounts(
+    accounts: Accounts, account: I64, category: I64, budget: F64, rng: np.random.Generator
+) -> I64:
     """Heavy-tailed amounts by category, scaled to what the account can afford; cash in steps of 20."""
     scale = np.clip(budget / monthly_ticket(accounts), 0.15, 8.0)
     median = np.array([kind.median_usd for kind in SPENDING])[category]

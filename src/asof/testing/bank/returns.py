@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from asof.compute.calendar import add_banking_days
-from asof.testing.bank.columns import DAY_US, HOUR_US, MINUTE_US, NEVER_US, NONE, I64, pick, whole_ms
+from asof.testing.bank.columns import DAY_US, HOUR_US, I64, MINUTE_US, NEVER_US, NONE, pick, whole_ms
 from asof.testing.bank.flows import Fate, Flow, draw_batch_us, draw_lateness_us
 from asof.testing.bank.ledger import LATE_CLAIMS, R02
 from asof.testing.bank.payments import R03, Debits

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asof.testing.bank.columns import MINUTE_US, NEVER_US, SECOND_US, I64, Columns, Mask, whole_ms
+from asof.testing.bank.columns import I64, MINUTE_US, NEVER_US, SECOND_US, Columns, Mask, whole_ms
 from asof.testing.bank.flows import Fate, Flow
 from asof.testing.bank.schema import STATUSES
 
@@ -53,7 +53,9 @@ def write_versions(flow: Flow, end_us: int, rng: np.random.Generator) -> Version
     versions = Versions.join([_version(flow, known_us, turn) for turn in range(3)])
     next_us = np.concatenate([known_us[:, 1], known_us[:, 2], np.full(len(flow), NEVER_US)])
     kept = versions.known_us < end_us
-    versions = Versions.join([versions.take(kept), _duplicates(versions.take(kept), next_us[kept], end_us, rng)])
+    versions = Versions.join(
+        [versions.take(kept), _duplicates(versions.take(kept), next_us[kept], end_us, rng)]
+    )
     return versions.take(np.argsort(versions.known_us, kind="stable"))
 
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asof.errors import DefinitionError
-from asof.testing.bank.columns import HOUR_US, MINUTE_US, NONE, Mask, whole_ms
-from asof.testing.bank.devices import Devices, Logins, draw_devices, draw_logins, draw_sessions
+from asof.testing.bank.columns import HOUR_US, MINUTE_US, NONE, whole_ms
+from asof.testing.bank.devices import Logins, draw_devices, draw_logins, draw_sessions
 from asof.testing.bank.flows import Flow, draw_batch_us, draw_daytime_us, draw_lateness_us, plain_flow
 from asof.testing.bank.ledger import Outcome, run_ledger
 from asof.testing.bank.payments import (
@@ -46,10 +46,27 @@ from asof.testing.bank.takeover import draw_episodes, draw_stolen_debits, draw_s
 
 DAYS = 180
 ROWS_PER_ACCOUNT_DAY = 3.6
-_PARTS = (
-    "accounts merchants devices income bills bill_debits single_debits purchases episodes stolen_debits "
-    "stolen_purchases logins sessions ledger returns transactions moves versions profiles"
-).split()
+_PARTS = [
+    "accounts",
+    "merchants",
+    "devices",
+    "income",
+    "bills",
+    "bill_debits",
+    "single_debits",
+    "purchases",
+    "episodes",
+    "stolen_debits",
+    "stolen_purchases",
+    "logins",
+    "sessions",
+    "ledger",
+    "returns",
+    "transactions",
+    "moves",
+    "versions",
+    "profiles",
+]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -174,9 +191,7 @@ def _plan(accounts: Accounts, period: Period, rng: Mapping[str, np.random.Genera
     devices = draw_devices(accounts, len(episodes), rng["devices"])
     income = draw_income(accounts, period, rng["income"])
     bills = draw_bills(accounts, merchants, rng["bills"])
-    stolen, thieves = draw_stolen_debits(
-        accounts, episodes, period, merchants, devices, rng["stolen_debits"]
-    )
+    stolen, thieves = draw_stolen_debits(accounts, episodes, period, merchants, devices, rng["stolen_debits"])
     single = draw_single_debits(accounts, period, merchants, devices, rng["single_debits"])
     purchases = draw_purchases(
         accounts,
@@ -187,9 +202,7 @@ def _plan(accounts: Accounts, period: Period, rng: Mapping[str, np.random.Genera
         (income.account, income.day),
         rng["purchases"],
     )
-    elsewhere = draw_stolen_purchases(
-        accounts, episodes, period, merchants, devices, rng["stolen_purchases"]
-    )
+    elsewhere = draw_stolen_purchases(accounts, episodes, period, merchants, devices, rng["stolen_purchases"])
     return _Plan(
         income=income,
         purchases=Flow.join([purchases, elsewhere]),
@@ -221,7 +234,9 @@ def _extract(
     transaction, payment = number_transactions(flow), number_payments(plan.debits)
     versions = write_versions(flow, period.end_us, rng["versions"])
     cut = returns.take(returns.returned_us < period.end_us)
-    profiles = draw_profiles(accounts, period, plan.debits.account[cut.debit], cut.returned_us, rng["profiles"])
+    profiles = draw_profiles(
+        accounts, period, plan.debits.account[cut.debit], cut.returned_us, rng["profiles"]
+    )
     return Bank(
         transactions=transactions_table(flow, transaction, versions),
         profiles=profiles_table(accounts, period, profiles),
@@ -237,7 +252,9 @@ def _moved(outcome: Outcome, period: Period, rng: np.random.Generator) -> tuple[
     transfers, fees = outcome.transfers, outcome.fees
     count = len(transfers)
     moved_us = period.midnight_us(transfers.day) + draw_daytime_us(count, rng)
-    charged_us = period.midnight_us(fees.day) + whole_ms(20 * HOUR_US + 60 * MINUTE_US * rng.random(len(fees)))
+    charged_us = period.midnight_us(fees.day) + whole_ms(
+        20 * HOUR_US + 60 * MINUTE_US * rng.random(len(fees))
+    )
     return (
         plain_flow(
             transfers.account,
@@ -262,7 +279,9 @@ def _moved(outcome: Outcome, period: Period, rng: np.random.Generator) -> tuple[
 
 def _check_positive(name: str, value: int) -> None:
     if value < 1:
-        raise DefinitionError(f"bank simulator: {name} is {value}, must be at least 1", name=name, value=value)
+        raise DefinitionError(
+            f"bank simulator: {name} is {value}, must be at least 1", name=name, value=value
+        )
 
 
 def _checked_seed(seed: int) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from asof.testing.bank import schema
 from asof.testing.bank.arrow import dates, ids, instants, money, words
-from asof.testing.bank.columns import NONE, I64, Columns
+from asof.testing.bank.columns import I64, NONE, Columns
 from asof.testing.bank.devices import Logins
 from asof.testing.bank.flows import Flow
 from asof.testing.bank.payments import CODES, Debits

@@ -10,10 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asof.testing.bank.columns import DAY_US, HOUR_US, NONE, SECOND_US, F64, I64, Columns, whole_cents, whole_ms
+from asof.testing.bank.columns import (
+    DAY_US,
+    F64,
+    HOUR_US,
+    I64,
+    NONE,
+    SECOND_US,
+    Columns,
+    whole_cents,
+    whole_ms,
+)
 from asof.testing.bank.devices import Devices, Logins, draw_sessions
 from asof.testing.bank.flows import Fate, Flow
-from asof.testing.bank.payments import R10, WEB, CCD, TEL, Debits, for_business, make_debits
+from asof.testing.bank.payments import CCD, R10, TEL, WEB, Debits, for_business, make_debits
 from asof.testing.bank.population import Accounts, Merchants, Period
 from asof.testing.bank.purchases import card_flow
 from asof.testing.bank.schema import BUSINESS, SPENDING
@@ -45,7 +55,7 @@ def draw_episodes(accounts: Accounts, period: Period, rng: np.random.Generator) 
         account=account,
         start_us=period.midnight_us(day) + whole_ms(DAY_US * rng.random(count)),
         length_us=HOUR_US * np.minimum(rng.lognormal(np.log(36.0), 0.8, count), 240.0),
-        thief=np.where(rng.random(count) < 0.72, thief, NONE),
+        thief=np.where(rng.random(count) < 0.6, thief, NONE),
     )
 
 
@@ -65,7 +75,7 @@ def draw_stolen_debits(
     day = _day_of(period, initiated_us)
     device = _device(devices, theft, day, rng)
     risky = merchants.risky[(rng.random(count) * len(merchants.risky)).astype(np.int64)]
-    usual = accounts.income[theft.account] * 0.07
+    usual = accounts.income[theft.account] * 0.05
     sec = np.where(rng.random(count) < 0.85, WEB, TEL)
     debits = make_debits(
         period,
@@ -73,13 +83,13 @@ def draw_stolen_debits(
         day=day,
         initiated_us=initiated_us,
         cents=whole_cents(usual * np.exp(0.75 * rng.standard_normal(count))),
-        merchant=np.where(rng.random(count) < 0.5, risky, merchants.counterparty(rng.random(count))),
+        merchant=np.where(rng.random(count) < 0.35, risky, merchants.counterparty(rng.random(count))),
         device=np.where(sec == WEB, device, NONE),
         sec=np.where(accounts.segment[theft.account] == BUSINESS, CCD, sec),
         claim=for_business(accounts, theft.account, np.where(rng.random(count) < 0.87, R10, NONE)),
         rng=rng,
     )
-    sessions = draw_sessions(theft.account, device, initiated_us, rng, abroad=0.25)
+    sessions = draw_sessions(theft.account, device, initiated_us, rng, abroad=0.15)
     return debits, sessions
 
 
@@ -100,7 +110,7 @@ def draw_stolen_purchases(
     occurred_us = theft.start_us + whole_ms(theft.length_us * elapsed) // SECOND_US * SECOND_US
     day = _day_of(period, occurred_us)
     category = _TARGETS[(len(_TARGETS) * rng.random(count)).astype(np.int64)]
-    usual = np.where(test, 250.0, accounts.income[theft.account] * 0.022)
+    usual = np.where(test, 250.0, accounts.income[theft.account] * 0.016)
     outcome = rng.random(count)
     fate = np.where(outcome < 0.75, int(Fate.DISPUTED), int(Fate.POSTS))
     return card_flow(
@@ -113,7 +123,7 @@ def draw_stolen_purchases(
         device=_device(devices, theft, day, rng),
         cents=whole_cents(usual * np.exp(0.8 * rng.standard_normal(count))),
         fate=np.where(test & (outcome < 0.85), int(Fate.VANISHES), fate),
-        slow=0.25,
+        slow=0.5,
         rng=rng,
     )
 
