@@ -30,6 +30,7 @@ class RequestFeature:
     description: str = field(default="", compare=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function itself gives."""
         return self.function(*args, **kwargs)
 
     def named(self, name: str) -> RequestFeature:
