@@ -6,7 +6,10 @@ spine's `row_id` (or TRANSACTION_ID), by which the answers are compared.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from bench.data import cache
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,12 +17,16 @@ if TYPE_CHECKING:
 WINDOWS = ("1d", "7d", "30d")
 
 
-def training_set(service: Any, *, spine: Any, as_known: bool = True) -> pa.Table:
-    """OURS PLUGS IN HERE: a project without a folder, one training set, its Arrow table."""
+def training_set(service: Any, *, spine: Any) -> pa.Table:
+    """The table of one training set; the project takes its settings from the environment (ASOF_MEMORY_LIMIT ...)."""
     import asof
+    from asof.config import load_config
 
-    project = asof.Project(objects=[service])
-    return project.training_set(service, spine=spine, as_known=as_known).table
+    folder = cache() / "project"
+    folder.mkdir(exist_ok=True)
+    (folder / "asof.toml").write_text('name = "bench"\n')
+    project = asof.Project([service], config=load_config(folder, os.environ))
+    return project.training_set(service, spine=spine).table
 
 
 def windows(log: str, spine: str, key: str, amount: str, known_at: str | None = None) -> pa.Table:

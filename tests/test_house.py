@@ -34,6 +34,7 @@ FLOORS = {
     "gateway": 5,
     "console": 5,
     "cli": 6,
+    "__main__": 6,
 }
 FLOORS_OF_SEPARATE_ROOMS = {3, 5}
 TESTING_MAY_IMPORT_FLOORS = {0, 1, 2, 3}
@@ -43,7 +44,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     # Columns and row numbers on their way to and from the kernels.
     "numpy": ("compute/", "flows/", "testing/"),
     # The table type between rooms.
-    "pyarrow": ("compute/", "engines/", "flows/", "cli/", "testing/"),
+    "pyarrow": ("compute/", "engines/", "flows/", "testing/"),
     "numba": ("compute/_jit.py",),
     "duckdb": ("engines/duckdb.py",),
     # Only for `.to_polars()`; pandas is never imported, Arrow does it.

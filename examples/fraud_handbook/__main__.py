@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +14,9 @@ from asof import AsofError, Project
 from asof.cli.console import ProgressBars
 from asof.errors import DefinitionError, MissingExtra, SourceNotFound
 from asof.flows.result import TrainingSet, check_target
-from examples.fraud_handbook.definitions import FILE, service_of
+from examples.fraud_handbook.definitions import FILE, fraud_handbook, service_of
 
-ORIGIN = "https://github.com/Fraud-Detection-Handbook/simulated-data-raw (README.md here has the two lines to convert it)"
+ORIGIN = "github.com/Fraud-Detection-Handbook/simulated-data-raw; README.md of this example converts it"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -24,9 +25,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m examples.fraud_handbook",
         description="The 14 features of the Fraud Detection Handbook for every transaction, and models on them.",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=f"the folder that holds {FILE}")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write TRANSACTION_ID and the features")
-    parser.add_argument("--models", action="store_true", help="train three models and print how good they are")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help=f"the folder that holds {FILE}"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="where to write TRANSACTION_ID and the features"
+    )
+    parser.add_argument(
+        "--models", action="store_true", help="train three models and print how good they are"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     options = parser.parse_args(arguments)
     if options.out is None and not options.models:
@@ -58,15 +65,7 @@ def only_features(made: TrainingSet, names: tuple[str, ...]) -> TrainingSet:
 
 
 def print_models(table: pa.Table, names: tuple[str, ...], *, quiet: bool) -> None:
-    """Train the models and print their table.
-
-    Raises:
-        MissingExtra: scikit-learn is not installed.
-    """
-    try:
-        import sklearn  # noqa: F401 - asked for here, where there is something to say when it is missing
-    except ImportError as exc:
-        raise MissingExtra("--models", "examples") from exc
+    """Train the models and print what they learned from and their table."""
     from examples.fraud_handbook.models import compare, format_table, split_rows
 
     split = split_rows(table, ["TX_AMOUNT", *names])
@@ -76,11 +75,17 @@ def print_models(table: pa.Table, names: tuple[str, ...], *, quiet: bool) -> Non
 
 
 def run(options: argparse.Namespace) -> None:
-    """Build the features, write them, train the models: whatever the options ask for."""
+    """Build the features, write them, train the models: whatever the options ask for.
+
+    Raises:
+        MissingExtra: models are asked for and scikit-learn is not installed. AsofError: see `build`.
+    """
+    if options.models and find_spec("sklearn") is None:
+        raise MissingExtra("--models", "examples")
     if options.out is not None:
         check_target(options.out)
     made = build(options.data, quiet=options.quiet)
-    names = service_of(FILE).names
+    names = fraud_handbook.names
     if options.out is not None:
         written = only_features(made, names).write(options.out)
         if not options.quiet:

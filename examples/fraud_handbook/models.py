@@ -46,7 +46,9 @@ class Split:
 
     def __str__(self) -> str:
         parts = (("train", self.train), ("test", self.test))
-        return ", ".join(f"{name}: {rows.sum():,} rows, {self.fraud[rows].sum():,} frauds" for name, rows in parts)
+        return ", ".join(
+            f"{name}: {rows.sum():,} rows, {self.fraud[rows].sum():,} frauds" for name, rows in parts
+        )
 
 
 @dataclass(frozen=True)

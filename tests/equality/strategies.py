@@ -50,9 +50,16 @@ PREDICATES = (
 )
 
 
-def rare_null(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """The values, and sometimes None."""
-    return st.one_of(values, values, values, st.none())
+def mostly(
+    values: st.SearchStrategy[Any], other: st.SearchStrategy[Any], weight: int = 4
+) -> st.SearchStrategy[Any]:
+    """The values, and one time in `weight` the other ones (`one_of` would give both the same weight)."""
+    return st.integers(0, weight - 1).flatmap(lambda at: other if at == weight - 1 else values)
+
+
+def any_of(*strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """One of the strategies, all with the same weight (`one_of` looks into those that are made of several)."""
+    return st.integers(0, len(strategies) - 1).flatmap(lambda at: strategies[at])
 
 
 def instants(low: int = -2, high: int = 12) -> st.SearchStrategy[int]:
@@ -61,11 +68,11 @@ def instants(low: int = -2, high: int = 12) -> st.SearchStrategy[int]:
 
 def rows_of_events(low: int = -2, high: int = 12) -> st.SearchStrategy[dict[str, Any]]:
     """One delivered version, times in microseconds."""
-    values = {name: rare_null(strategy) for name, (_, strategy) in VALUES.items()}
+    values = {name: mostly(strategy, st.none()) for name, (_, strategy) in VALUES.items()}
     return st.fixed_dictionaries({
         "k": st.sampled_from(["a", "a", "a", "b", "c", None]),
         "k2": st.sampled_from([1, 1, 2, None]),
-        "happened": st.one_of(instants(low, high), instants(low, high), instants(low, high), st.none()),
+        "happened": mostly(instants(low, high), st.none(), 8),
         "late": st.sampled_from([0, 0, 0, 1, 2, 5, -1]),
         "id": st.sampled_from(["1", "2", "3", "4", "5", "6", None]),
         "gone": st.sampled_from([False, False, False, False, None, True]),
@@ -76,7 +83,7 @@ def rows_of_events(low: int = -2, high: int = 12) -> st.SearchStrategy[dict[str,
 @st.composite
 def histories(draw: st.DrawFn, max_size: int = 20) -> pa.Table:
     """Events in an order of their own; some are delivered again, corrected, moved or withdrawn later on."""
-    rows = draw(st.lists(rows_of_events(), max_size=max_size))
+    rows = draw(st.lists(rows_of_events(), min_size=draw(st.sampled_from([12, 6, 0])), max_size=max_size))
     for row in rows:
         row["known"] = None if row["happened"] is None else row["happened"] + row["late"]
     for _ in range(draw(st.integers(0, 6)) if rows else 0):
@@ -108,12 +115,12 @@ def spines(draw: st.DrawFn, max_size: int = 12, *, own: bool = False) -> pa.Tabl
     asked = st.fixed_dictionaries({
         "k": st.sampled_from(["a", "a", "b", "c", "nobody", None]),
         "k2": st.sampled_from([1, 1, 2, 9, None]),
-        "event_time": st.one_of(instants(-4, 18), instants(-4, 18), instants(-4, 18), st.none()),
+        "event_time": mostly(instants(-4, 18), st.none(), 8),
         "note": st.sampled_from(["x", "y", None]),
     })  # fmt: skip
     if own:
         asked = st.tuples(asked, rows_of_events()).map(lambda pair: pair[1] | pair[0])
-    rows = draw(st.lists(asked, min_size=1, max_size=max_size))
+    rows = draw(st.lists(asked, min_size=draw(st.sampled_from([6, 3, 0])), max_size=max_size))
     kinds = {"k": pa.string(), "k2": pa.int64(), "event_time": US, "note": pa.string()}
     if own:
         kinds |= {"id": pa.string()} | {name: kind for name, (kind, _) in VALUES.items()}
@@ -129,21 +136,21 @@ def _plain(function: Any, columns: tuple[str, ...]) -> st.SearchStrategy[Aggrega
 
 
 SMALL_N = st.integers(1, 3)
-EXACT = st.one_of(
+EXACT = any_of(
     st.just(asof.count()), _plain(asof.count, ANY), _plain(asof.sum, NUMBERS), _plain(asof.mean, NUMBERS),
     _plain(asof.min, ANY), _plain(asof.max, ANY), _plain(asof.var, FLOATING), _plain(asof.std, FLOATING),
     _plain(asof.distinct, ANY), _plain(asof.first, ANY), _plain(asof.last, ANY),
 )  # fmt: skip
 DECAYED = st.builds(asof.decayed_sum, st.sampled_from(FLOATING), st.sampled_from(["1us", "3us", "1d"]))
-SKETCHED = st.one_of(
+SKETCHED = any_of(
     st.builds(asof.quantile, st.sampled_from(FLOATING), st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0])),
     _plain(asof.approx_distinct, ANY),
 )
-LISTS = st.one_of(
+LISTS = any_of(
     st.builds(asof.first, st.sampled_from(ANY), n=SMALL_N), st.builds(asof.last, st.sampled_from(ANY), n=SMALL_N),
     st.builds(asof.topk, st.sampled_from(ANY), SMALL_N),
 )  # fmt: skip
-PARTS = st.one_of(
+PARTS = any_of(
     st.just(asof.count()), _plain(asof.count, ANY), _plain(asof.sum, NUMBERS), _plain(asof.mean, NUMBERS),
     _plain(asof.max, FLOATING), _plain(asof.std, FLOATING), _plain(asof.distinct, ANY),
 )  # fmt: skip
@@ -151,12 +158,25 @@ PARTS = st.one_of(
 
 def filtered(what: st.SearchStrategy[Aggregation]) -> st.SearchStrategy[Aggregation]:
     """The aggregation, or the aggregation where a predicate holds."""
-    return st.one_of(what, st.builds(lambda made, sql: made.where(sql), what, st.sampled_from(PREDICATES)))
+    return mostly(what, st.builds(lambda made, sql: made.where(sql), what, st.sampled_from(PREDICATES)), 3)
 
 
 RATIOS = st.builds(asof.ratio, filtered(PARTS), filtered(PARTS), empty=st.sampled_from([None, 0.0, -1.5]))
-MAPS = st.builds(lambda made, key: made.by(key), filtered(EXACT | DECAYED), st.sampled_from(["s", "n", "b"]))
-AGGREGATIONS = st.one_of(filtered(EXACT), filtered(EXACT), filtered(LISTS | DECAYED | SKETCHED), RATIOS, MAPS)
+MAPS = st.builds(
+    lambda made, key: made.by(key),
+    filtered(any_of(EXACT, DECAYED, SKETCHED)),
+    st.sampled_from(["s", "n", "b"]),
+)
+AGGREGATIONS = any_of(
+    filtered(EXACT),
+    filtered(EXACT),
+    filtered(LISTS),
+    filtered(DECAYED),
+    filtered(SKETCHED),
+    RATIOS,
+    MAPS,
+    MAPS,
+)
 
 
 @st.composite
@@ -180,7 +200,7 @@ def feature_lists(
 ) -> st.SearchStrategy[list[Aggregation | Latest]]:
     """Several features, named f0, f1 ..."""
     each: st.SearchStrategy[Any] = windowed(what)
-    each = st.one_of(each, each, each, LATEST) if latest else each
-    return st.lists(each, min_size=1, max_size=max_size).map(
+    each = mostly(each, LATEST, 6) if latest else each
+    return st.lists(each, min_size=max(1, max_size // 2), max_size=max_size).map(
         lambda made: [one.named(f"f{number}") for number, one in enumerate(made)]
     )

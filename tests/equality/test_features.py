@@ -16,6 +16,7 @@ from tests.equality.strategies import (
     MAPS,
     RATIOS,
     SKETCHED,
+    any_of,
     feature_lists,
     filtered,
     histories,
@@ -54,12 +55,14 @@ def test_lists(entity, table, options, features, spine):
     check(service_of(entity, table, options, features), spine)
 
 
-@given(ENTITIES, histories(), OPTIONS, feature_lists(filtered(SKETCHED | DECAYED), latest=False), spines())
+@given(
+    ENTITIES, histories(), OPTIONS, feature_lists(filtered(any_of(SKETCHED, DECAYED)), latest=False), spines()
+)
 def test_sketches_and_decayed_sums(entity, table, options, features, spine):
     check(service_of(entity, table, options, features), spine)
 
 
-@given(ENTITIES, histories(), OPTIONS, feature_lists(RATIOS | MAPS, latest=False), spines())
+@given(ENTITIES, histories(), OPTIONS, feature_lists(any_of(RATIOS, MAPS), latest=False), spines())
 def test_ratios_and_maps(entity, table, options, features, spine):
     check(service_of(entity, table, options, features), spine)
 

@@ -116,7 +116,9 @@ def test_an_exact_sum_that_does_not_fit_is_an_error():
     assert of(sum("x"), [2**63 - 1, 1, -1]) == 2**63 - 1
     with pytest.raises(NumericOverflow):
         of(sum("x"), [2**63 - 1, 1])
-    assert of(mean("x"), [2**63 - 1, 2**63 - 1]) == 2.0**63
+    with pytest.raises(NumericOverflow):
+        of(mean("x"), [2**63 - 1, 2**63 - 1])
+    assert of(mean("x"), [2**63 - 2, 1]) == 2.0**62
 
 
 def test_a_decayed_sum_halves_with_every_half_life():
@@ -138,6 +140,7 @@ def test_a_filter_counts_where_it_is_true_and_not_where_it_is_null():
 
 
 def test_a_map_has_an_entry_for_every_key_with_something_to_count():
+    assert of(count().by("g"), [1, 1, 1], [True, False, True]) == {"true": 2, "false": 1}
     groups = ["u", "v", None, "u", 7]
     assert of(sum("x").by("g"), [1, None, 4, 8, 16], groups) == {"u": 9, "7": 16}
     assert of(count().by("g"), [1, None, 4, 8, 16], groups) == {"u": 2, "v": 1, "7": 1}

@@ -222,12 +222,19 @@ def _picked(column: Column, rows: Ints, *, listed: bool) -> Result:
 
 
 def _latest(folder: Folder) -> Result:
+    folder.ranges = (
+        *folder.ranges[:4],
+        np.full(folder.size, -1, np.int64),
+    )  # the request's own row is no history
     rows = _out(folder, "int64", 1)
     everything = folder.history.mask(None, folder.feature.predicate)
     folder.run(kernels.edge_rows, everything, 1, True, rows)  # noqa: FBT003 - kernels take positions
-    picked = np.where(rows.array[:, 0] < folder.history.size, rows.array[:, 0], -1)
     return latest_result(
-        folder.column, picked, folder.history.event, folder.locator.queries.at, folder.feature.ttl_us
+        folder.column,
+        rows.array[:, 0],
+        folder.history.event,
+        folder.locator.queries.at,
+        folder.feature.ttl_us,
     )
 
 

@@ -8,14 +8,16 @@ quote a value are not passed on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+from duckdb import DuckDBPyConnection
 
 from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
 from asof.engines import expression, files, tables
@@ -65,32 +67,42 @@ class _Source:
     columns: dict[str, pa.DataType]
 
 
+def open_database(
+    *, threads: int = 2, memory_bytes: int = 2**31, spill_dir: Path | None = None
+) -> DuckDBPyConnection:
+    """A DuckDB within this process, for any number of engines; `memory_bytes` is what it may use before it
+    spills.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "threads": threads,
+        "memory_limit": f"{max(memory_bytes, 2**27)}B",
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "preserve_insertion_order": True,
+    }
+    if spill_dir is not None:
+        config["temp_directory"] = str(spill_dir)
+    return duckdb.connect(":memory:", config=config)
+
+
 class DuckDBEngine:
-    """DuckDB within this process: `root` is where relative paths start, `memory_bytes` what it may use before
-    it spills.
+    """One run's view of a DuckDB: what it has looked up of sources holds for the run. `root` is where
+    relative paths start.
     """
 
-    def __init__(
-        self, root: Path, *, threads: int = 2, memory_bytes: int = 2**31, spill_dir: Path | None = None
-    ) -> None:
+    def __init__(self, root: Path, database: DuckDBPyConnection) -> None:
         self.root = root
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "threads": threads,
-            "memory_limit": f"{max(memory_bytes, 2**27)}B",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "preserve_insertion_order": True,
-        }
-        if spill_dir is not None:
-            config["temp_directory"] = str(spill_dir)
-        self._database = duckdb.connect(":memory:", config=config)
+        self._database = database
         self._sources: dict[Mapped, _Source] = {}
-        self._attached: dict[str, str] = {}
+        self._counts: dict[Events, int] = {}
+        self._attached: set[str] = set()
         self._objects: dict[str, object] = {}
 
     def close(self) -> None:
-        """Release DuckDB's memory and files."""
-        self._database.close()
+        """Let go of attached database files, so that the next run sees them as they are then."""
+        for alias in self._attached:
+            with suppress(duckdb.Error), self._database.cursor() as cursor:  # another run may be reading it
+                cursor.execute(f"DETACH DATABASE IF EXISTS {alias}").fetchall()
 
     def schema(self, source: Mapped) -> dict[str, pa.DataType]:
         """Columns of a source, derived and mapped ones included, with their Arrow types.
@@ -102,7 +114,8 @@ class DuckDBEngine:
         return dict(self._source(source).columns)
 
     def check_expression(self, where: str, sql: str) -> tuple[str, ...]:
-        """The columns that an SQL expression reads; raises InvalidExpression where it is no plain expression."""
+        """The columns that an SQL expression reads; raises InvalidExpression where it is no plain expression.
+        """
 
         def serialize(statement: str) -> str:
             with self._cursor(where) as cursor:
@@ -138,13 +151,9 @@ class DuckDBEngine:
 
     def count_rows(self, source: Events) -> int:
         """How many rows a source has: from metadata, for CSV guessed from its size."""
-        where, history = f"source {source.name!r}", source.history
-        if isinstance(history, CSV) and not any(files.is_remote(path) for path in history.paths):
-            found = files.find_files(where, history.paths, self.root)
-            return sum(file.stat().st_size for file in found) // _CSV_ROW_BYTES
-        sql = self._source(Mapped(source)).sql
-        with self._cursor(where) as cursor:
-            return int(cursor.execute(f"select count(*) from {sql}").fetchall()[0][0])
+        if source not in self._counts:
+            self._counts[source] = self._count_rows(source)
+        return self._counts[source]
 
     def split(self, scan: Scan, keys: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, pa.Array]:
         """For a partitioned scan: the partition of each of the keys given, and the hashes of the event keys
@@ -181,8 +190,17 @@ class DuckDBEngine:
         found = files.find_files(f"source {source.name!r}", history.paths, self.root)
         return tuple(files.snapshot(file, self.root) for file in found)
 
+    def _count_rows(self, source: Events) -> int:
+        where, history = f"source {source.name!r}", source.history
+        if isinstance(history, CSV) and not any(files.is_remote(path) for path in history.paths):
+            found = files.find_files(where, history.paths, self.root)
+            return sum(file.stat().st_size for file in found) // _CSV_ROW_BYTES
+        sql = self._source(Mapped(source)).sql
+        with self._cursor(where) as cursor:
+            return int(cursor.execute(f"select count(*) from {sql}").fetchall()[0][0])
+
     @contextmanager
-    def _cursor(self, where: str) -> Generator[duckdb.DuckDBPyConnection]:
+    def _cursor(self, where: str) -> Generator[DuckDBPyConnection]:
         cursor = self._database.cursor()
         try:
             with _translated(where):
@@ -256,14 +274,10 @@ class DuckDBEngine:
 
     def _attach(self, where: str, history: DuckDBTable) -> str:
         file = files.find_files(where, [history.database], self.root)[0]
-        alias = self._attached.get(str(file))
-        if alias is None:
-            alias = f"asof_db_{len(self._attached)}"
-            with _translated(where):
-                cursor = self._database.cursor()
-                cursor.execute(f"ATTACH {literal(str(file))} AS {alias} (READ_ONLY)").fetchall()
-                cursor.close()
-            self._attached[str(file)] = alias
+        alias = f"asof_db_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+        with _translated(where), self._database.cursor() as cursor:
+            cursor.execute(f"ATTACH IF NOT EXISTS {literal(str(file))} AS {alias} (READ_ONLY)").fetchall()
+        self._attached.add(alias)
         return ".".join(quote(part) for part in (alias, *history.table.split(".")))
 
     def _scan_sql(self, scan: Scan) -> str:

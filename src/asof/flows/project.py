@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from asof.clock import Clock, SystemClock
 from asof.config import Config, load_config
 from asof.define.label import Label
 from asof.define.service import FeatureService
-from asof.engines.duckdb import DuckDBEngine
+from asof.engines.duckdb import DuckDBEngine, DuckDBPyConnection, open_database
 from asof.flows.check import Finding, check_project
 from asof.flows.feature_columns import Progress
 from asof.flows.load import Definitions, load_modules
@@ -146,9 +147,12 @@ class Project:
 
     def engine(self) -> DuckDBEngine:
         """A new engine with the project's settings."""
+        return DuckDBEngine(self.root, self._database)
+
+    @cached_property
+    def _database(self) -> DuckDBPyConnection:
         resources = self._resources()
-        return DuckDBEngine(
-            self.root,
+        return open_database(
             threads=resources.threads,
             memory_bytes=int(resources.memory_bytes * _ENGINE_SHARE),
             spill_dir=Path(resources.spill_dir),

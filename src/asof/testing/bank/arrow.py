@@ -6,9 +6,11 @@ The invariant: buffers are built from whole arrays, and equal input gives equal 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from asof.testing.bank.columns import I64, Mask
 from asof.testing.bank.schema import INSTANT, MONEY
@@ -24,7 +26,7 @@ def money(cents: I64) -> pa.Array:
     words = np.empty((len(cents), 2), dtype="<i8")
     words[:, 0] = cents
     words[:, 1] = cents >> 63  # the sign, carried into the upper half of the 128 bits
-    return pa.Array.from_buffers(MONEY, len(cents), [None, pa.py_buffer(words)])
+    return pa.Array.from_buffers(MONEY, len(cents), [None, _buffer(words)])
 
 
 def instants(t_us: I64) -> pa.Array:
@@ -35,7 +37,7 @@ def instants(t_us: I64) -> pa.Array:
         '1970-01-01 00:00:00+00:00'
     """
     values = np.ascontiguousarray(t_us, dtype="<i8")
-    return pa.Array.from_buffers(INSTANT, len(values), [None, pa.py_buffer(values)])
+    return pa.Array.from_buffers(INSTANT, len(values), [None, _buffer(values)])
 
 
 def dates(days: I64) -> pa.Array:
@@ -46,7 +48,7 @@ def dates(days: I64) -> pa.Array:
         '2024-01-01'
     """
     values = np.ascontiguousarray(days, dtype="<i4")
-    return pa.Array.from_buffers(pa.date32(), len(values), [None, pa.py_buffer(values)])
+    return pa.Array.from_buffers(pa.date32(), len(values), [None, _buffer(values)])
 
 
 def ids(prefix: str, numbers: I64, width: int, *, valid: Mask | None = None) -> pa.Array:
@@ -64,8 +66,8 @@ def ids(prefix: str, numbers: I64, width: int, *, valid: Mask | None = None) -> 
         left, digit = np.divmod(left, 10)
         text[:, place] = digit + ord("0")
     offsets = np.arange(count + 1, dtype="<i4") * np.int32(1 + width)
-    bits = pa.py_buffer(np.packbits(valid, bitorder="little")) if valid is not None else None
-    return pa.Array.from_buffers(pa.string(), count, [bits, pa.py_buffer(offsets), pa.py_buffer(text)])
+    bits = _buffer(np.packbits(valid, bitorder="little")) if valid is not None else None
+    return pa.Array.from_buffers(pa.string(), count, [bits, _buffer(offsets), _buffer(text)])
 
 
 def words(choices: Sequence[str], index: I64) -> pa.Array:
@@ -75,4 +77,8 @@ def words(choices: Sequence[str], index: I64) -> pa.Array:
         >>> words(["debit", "credit"], np.array([1, 0])).to_pylist()
         ['credit', 'debit']
     """
-    return pa.array(choices, pa.string()).take(pa.array(index))
+    return pa.array(choices, pa.string()).take(pa.array(index, pa.int64()))
+
+
+def _buffer(values: NDArray[Any]) -> pa.Buffer:
+    return pa.py_buffer(values.data)

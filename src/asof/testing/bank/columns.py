@@ -1,6 +1,7 @@
-"""Columns of NumPy arrays and the units in which the simulator counts.
+"""Columns of NumPy arrays, and the units in which the simulator counts.
 
-The invariant: instants are int64 microseconds UTC, money is int64 cents, days are numbered from the start of the period.
+The invariant: instants are int64 microseconds UTC, money is int64 cents, days are numbered from the period's start.
+Read population.py next.
 """
 
 from __future__ import annotations

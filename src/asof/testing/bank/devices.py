@@ -60,6 +60,7 @@ def draw_logins(accounts: Accounts, period: Period, devices: Devices, rng: np.ra
     is_open = accounts.is_open(account, day)
     account, day = account[is_open], day[is_open]
     occurred_us = period.midnight_us(day) + draw_daytime_us(len(account), rng, spread=5.0)
+    occurred_us += 1_000 * rng.integers(0, 1_000, len(account))
     return Logins(
         account=account,
         device=devices.in_use(account, day, rng),

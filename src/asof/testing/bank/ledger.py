@@ -1,8 +1,8 @@
 """The ledger: balances day by day, and what they decide.
 
 The invariant: one pass over the days, vectorised over accounts; a day's order is pay, debits that settle, purchases,
-savings. A debit that is not covered at settlement comes back (R01, or R09 when only uncollected money would cover it), a
-purchase that is not covered is declined, a debit on a closed account comes back as R02. Read revisions.py next.
+savings. A debit that is not covered at settlement comes back (R01, or R09 when only uncollected money would cover it),
+a debit on a closed account comes back as R02, a purchase that is not covered is declined. Read returns.py next.
 """
 
 from __future__ import annotations

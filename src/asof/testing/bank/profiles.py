@@ -1,7 +1,7 @@
 """Slowly changing facts about accounts: tier and credit limit, reviewed now and then, cut after returned debits.
 
-The invariant: a change takes effect at `updated_at` and is known from a nightly batch after it, so that a reader who joins
-on `updated_at` alone sees cuts that nobody knew of yet. Read __init__.py next.
+The invariant: a change takes effect at `updated_at` and is known from a nightly batch after it, so that a reader who
+joins on `updated_at` alone sees cuts that nobody knew of yet. Read tables.py next.
 """
 
 from __future__ import annotations

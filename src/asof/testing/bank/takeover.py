@@ -1,7 +1,7 @@
-"""Account take-over: a thief signs in, tests the card, drains the account; the claims come back weeks later.
+"""Account take-over: a thief signs in, tests the card, shops, debits the account; the claims come back weeks later.
 
-The invariant: nothing in a single row gives a thief away. A new device, a sign-in from abroad, a large debit and a risky
-counterparty all happen to honest customers, more often than to thieves. Read ledger.py next.
+The invariant: nothing in a single row gives a thief away. A new device, a sign-in from abroad, a large debit and a
+risky counterparty all happen to honest customers, more often than to thieves. Read ledger.py next.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def draw_stolen_debits(
     risky = merchants.risky[(rng.random(count) * len(merchants.risky)).astype(np.int64)]
     usual = accounts.income[theft.account] * 0.05
     sec = np.where(rng.random(count) < 0.85, WEB, TEL)
+    sec = np.where(accounts.segment[theft.account] == BUSINESS, CCD, sec)
     debits = make_debits(
         period,
         account=theft.account,
@@ -85,7 +86,7 @@ def draw_stolen_debits(
         cents=whole_cents(usual * np.exp(0.75 * rng.standard_normal(count))),
         merchant=np.where(rng.random(count) < 0.35, risky, merchants.counterparty(rng.random(count))),
         device=np.where(sec == WEB, device, NONE),
-        sec=np.where(accounts.segment[theft.account] == BUSINESS, CCD, sec),
+        sec=sec,
         claim=for_business(accounts, theft.account, np.where(rng.random(count) < 0.87, R10, NONE)),
         rng=rng,
     )
@@ -107,7 +108,7 @@ def draw_stolen_purchases(
     count = len(theft)
     test = rng.random(count) < 0.3
     elapsed = np.where(test, 0.2, 0.6) * rng.random(count)
-    occurred_us = theft.start_us + whole_ms(theft.length_us * elapsed) // SECOND_US * SECOND_US
+    occurred_us = (theft.start_us + whole_ms(theft.length_us * elapsed)) // SECOND_US * SECOND_US
     day = _day_of(period, occurred_us)
     category = _TARGETS[(len(_TARGETS) * rng.random(count)).astype(np.int64)]
     usual = np.where(test, 250.0, accounts.income[theft.account] * 0.016)

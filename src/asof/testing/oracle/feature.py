@@ -97,7 +97,7 @@ def _over(feature: Feature, events: Sequence[Row], t_us: int) -> object:
     groups: dict[str, list[Row]] = {}
     for row in counted:
         if not is_null(row.values[feature.by]):
-            groups.setdefault(str(row.values[feature.by]), []).append(row)
+            groups.setdefault(_text(row.values[feature.by]), []).append(row)
     return {name: _apply(feature, group, t_us) for name, group in groups.items()}
 
 
@@ -122,6 +122,11 @@ def _edge(values: Sequence[object], n: float | None) -> object:
     if n is None:
         return values[0] if values else None
     return list(values[: int(n)])
+
+
+def _text(key: object) -> str:
+    """A secondary key as the key of a map: as SQL prints it."""
+    return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def _column(row: Row, feature: Feature) -> Any:

@@ -36,13 +36,14 @@ def total(values: Values) -> int | float | Decimal:
 
 
 def mean(values: Values) -> float | None:
-    """The mean as a float; for ints and decimals it is rounded once, from the exact sum."""
+    """The mean as a float; for ints and decimals from the exact sum, which has to fit 64 bits as well."""
     if not values:
         return None
-    if isinstance(values[0], float):
-        return cast("float", total(values)) / len(values)
+    exact = total(values)
+    if isinstance(exact, float):
+        return exact / len(values)
     scale = scale_of(values)
-    return float(sum(scaled(value, scale) for value in values)) / (float(len(values)) * 10.0**scale)
+    return float(scaled(exact, scale)) / (float(len(values)) * 10.0**scale)
 
 
 def variance(values: Values) -> float | None:
