@@ -18,6 +18,7 @@ from asof.compute._jit import in_chunks
 from asof.compute.arrays import Array, Bools, Floats, Ints
 from asof.compute.arrow import FLOAT64, INT64, Column, physical_to_arrow
 from asof.compute.arrow_ops import offsets_of
+from asof.compute.feature_types import sum_dtype
 from asof.compute.sketch import bucket_numbers, bucket_values, hash_dictionary, hash_numbers
 from asof.compute.states import Aggregate, Count, DecayedSum, Extreme, Mean, Moments, State, Sum
 from asof.compute.windows import Locator
@@ -160,13 +161,6 @@ def _cannot_overflow(folder: Folder) -> bool:
 def _sum(folder: Folder) -> Result:
     total = _sums(folder)
     return _finish(Sum(total.dtype.name), {"sum": total}, sum_dtype(folder.column.dtype))
-
-
-def sum_dtype(dtype: DType) -> DType:
-    """The type of a sum: int64 of integers and booleans, decimal(38, scale) of decimals, float64 of floats."""
-    if dtype.kind == "decimal":
-        return DType("decimal", precision=38, scale=dtype.scale)
-    return FLOAT64 if dtype.kind == "float64" else INT64
 
 
 def _mean(folder: Folder) -> Result:

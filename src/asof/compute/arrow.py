@@ -67,6 +67,18 @@ def find_dtype(arrow: pa.DataType) -> DType | None:  # noqa: PLR0911 - one retur
     return None
 
 
+def known_dtype(name: str, arrow: pa.DataType) -> DType:
+    """The DType of a column.
+
+    Raises:
+        WrongType: asof has no such type.
+    """
+    dtype = find_dtype(arrow)
+    if dtype is None:
+        raise WrongType(f"column {name!r} has type {arrow}, which no feature can use", column=name)
+    return dtype
+
+
 @dataclass(frozen=True)
 class Column:
     """One column in compute's physical form: values, which of them are valid, and the dictionary behind
@@ -122,9 +134,7 @@ def to_column(name: str, data: pa.ChunkedArray | pa.Array) -> Column:
         NumericOverflow: a decimal with more than 18 digits.
     """
     column = data if isinstance(data, pa.ChunkedArray) else pa.chunked_array([data])
-    dtype = find_dtype(column.type)
-    if dtype is None:
-        raise WrongType(f"column {name!r} has type {column.type}, which no feature can use", column=name)
+    dtype = known_dtype(name, column.type)
     valid = valid_mask(column)
     if dtype.kind == "string":
         if pa.types.is_dictionary(column.type):

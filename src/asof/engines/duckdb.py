@@ -114,8 +114,7 @@ class DuckDBEngine:
         return dict(self._source(source).columns)
 
     def check_expression(self, where: str, sql: str) -> tuple[str, ...]:
-        """The columns that an SQL expression reads; raises InvalidExpression where it is no plain expression.
-        """
+        """The columns that an SQL expression reads; raises InvalidExpression where it is no plain expression."""
 
         def serialize(statement: str) -> str:
             with self._cursor(where) as cursor:

@@ -44,7 +44,8 @@ def _check(engine: Engine, kind: str, name: str, group: Group) -> list[Finding]:
         for scan in scans_of(
             parts_of(group.source), group.key_sql, group.columns, group.predicates, None, ()
         ):
-            engine.read(scan, 1)
+            schema, _ = engine.read(scan, 1)
+            group.check_types(scan, schema)
     except AsofError as exc:
         return [Finding(kind, name, exc)]
     return []

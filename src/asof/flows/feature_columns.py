@@ -95,9 +95,10 @@ def group_columns(engine: Engine, group: Group, asked: Asked, settings: Settings
     made = GroupColumns()
     partitions = plan_partitions(engine, scans, settings.memory_bytes)
     if partitions == 1:
-        _compute(group, asked, settings, made, _read_whole(engine, scans, settings, made.stats))
+        _compute(group, asked, settings, made, _read_whole(engine, group, scans, settings, made.stats))
         return made
-    with Partitions(engine, scans, partitions, settings.spill_dir, asked.keys) as spilled:
+    folder, check = settings.spill_dir, group.check_types
+    with Partitions(engine, scans, partitions, folder, asked.keys, check) as spilled:
         spilled.write(settings.run, settings.progress, made.stats)
         for rows, parts in spilled.each():
             piece = GroupColumns()
@@ -123,7 +124,9 @@ def _merge(made: GroupColumns, piece: GroupColumns) -> None:
 Reader = Callable[[EntityIndex, pa.Array | None], list[Part]]
 
 
-def _read_whole(engine: Engine, scans: Sequence[Scan], settings: Settings, stats: ReadStats) -> Reader:
+def _read_whole(
+    engine: Engine, group: Group, scans: Sequence[Scan], settings: Settings, stats: ReadStats
+) -> Reader:
     def read(index: EntityIndex, own_keys: pa.Array | None) -> list[Part]:
         parts: list[Part] = []
         for scan in scans:
@@ -132,6 +135,7 @@ def _read_whole(engine: Engine, scans: Sequence[Scan], settings: Settings, stats
                 before = stats.rows, stats.size_bytes
                 total = engine.count_rows(scan.source.source)
                 types, batches = engine.read(scan, BATCH_ROWS)
+                group.check_types(scan, types)
                 watched = _watched(batches, settings.progress, name, total)
                 parts.append(read_part(scan, watched, index, types, stats, own_keys))
                 stage.rows += stats.rows - before[0]

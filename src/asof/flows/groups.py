@@ -6,14 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from asof.compute.arrays import Ints
+from asof.compute.arrow import known_dtype
+from asof.compute.feature_types import feature_dtype
 from asof.compute.windows import bounds
 from asof.define.aggregation import Feature
 from asof.define.entity import Entity
 from asof.define.feature_view import FeatureRef, FeatureView
 from asof.define.source import Events, Pairs, Union, parts_of
 from asof.define.window import BEGIN_US
+from asof.engines.scan import Scan
 from asof.types import DType
 
 FeatureId = tuple[str, str]
@@ -71,6 +75,19 @@ class Group:
         low = min(int(bounds(f.window, np.array(edges))[0].min()) for _, f in self.features)
         high = max(*latest, *(int(bounds(f.window, np.array(edges))[1].max()) for _, f in self.features))
         return (max(BEGIN_US, low)), high
+
+    def check_types(self, scan: Scan, schema: pa.Schema) -> None:
+        """Nothing, when every feature takes the type of its column.
+
+        Raises:
+            WrongType: one does not, or a column is of a type that no feature can use.
+        """
+        types = {name: schema.field(f"v{i}").type for i, name in enumerate(scan.values)}
+        for feature in self._all():
+            if feature.column is not None:
+                feature_dtype(feature, known_dtype(feature.column, types[feature.column]))
+            if feature.by is not None:
+                known_dtype(feature.by, types[feature.by])
 
     def _all(self) -> Iterable[Feature]:
         for _, feature in self.features:

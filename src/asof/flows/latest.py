@@ -63,19 +63,21 @@ def latest_columns(engine: Engine, group: Group, asked: Asked, settings: Setting
         parts_of(group.source), group.key_sql, group.columns, group.predicates, ranged, asked.keys
     )
     for scan in scans:
-        _stream(engine, scan, index, best, kept, settings, made)
+        _stream(engine, group, scan, index, best, kept, settings, made)
     winner = best.winners()
     _finish(group, asked, order, winner, kept, made)
     return made
 
 
 def _stream(
-    engine: Engine, scan: Scan, index: EntityIndex, best: AsOf, kept: _Kept, settings: Settings, made: GroupColumns
+    engine: Engine, group: Group, scan: Scan, index: EntityIndex, best: AsOf, kept: _Kept, settings: Settings,
+    made: GroupColumns,
 ) -> None:  # fmt: skip
     name = scan.source.source.name
     total = engine.count_rows(scan.source.source)
     with settings.run.stage("read", asset=name) as stage:
         schema, batches = engine.read(scan, BATCH_ROWS)
+        group.check_types(scan, schema)
         values = [f"v{i}" for i in range(len(scan.values))]
         kept.schema = pa.schema([schema.field(name) for name in (*values, EVENT)])
         for batch in batches:
@@ -83,9 +85,9 @@ def _stream(
             stage.rows += batch.num_rows
             stage.bytes += batch.nbytes
             settings.progress("read", name, stage.rows, max(total, stage.rows))
-            group, event, known = _times(batch, scan, index)
-            made.late += int(np.count_nonzero((known > event) & (group >= 0)))
-            slots, rows = best.offer(group, event, known)
+            entity, event, known = _times(batch, scan, index)
+            made.late += int(np.count_nonzero((known > event) & (entity >= 0)))
+            slots, rows = best.offer(entity, event, known)
             if slots.size:
                 kept.keep(slots, pa.Table.from_batches([taken(batch.select([*values, EVENT]), rows)]))
 

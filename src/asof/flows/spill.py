@@ -54,10 +54,11 @@ class Partitions:
         partitions: int,
         folder: str,
         keys: Sequence[pa.ChunkedArray],
+        check: Callable[[Scan, pa.Schema], None],
     ) -> None:
         self._engine = engine
         self._scans = [replace(scan, partitions=partitions) for scan in scans]
-        self._n, self._keys = partitions, keys
+        self._n, self._keys, self._check = partitions, keys, check
         self._spine_part: Ints = np.empty(0, np.int64)
         self._schemas: list[pa.Schema] = []
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -86,6 +87,7 @@ class Partitions:
                 parts, moved = self._engine.split(scan, self._keys)
                 self._spine_part = ints(parts)
                 schema, batches = self._engine.read(scan, BATCH_ROWS)
+                self._check(scan, schema)
                 self._schemas.append(schema)
                 with _Writers(self._folder, number, self._n, schema) as writers:
                     for batch in batches:
