@@ -73,9 +73,14 @@ def prose(page: Path) -> str:
 
 def tables(page: Path) -> list[list[dict[str, str]]]:
     """The page's tables: a list of rows each, with the header's words as keys."""
+    return tables_in(prose(page))
+
+
+def tables_in(text: str) -> list[list[dict[str, str]]]:
+    """The tables of a text without blocks."""
     found: list[list[dict[str, str]]] = []
     header: list[str] = []
-    for line in prose(page).splitlines():
+    for line in text.splitlines():
         if not line.startswith("|"):
             header = []
             continue
@@ -84,7 +89,7 @@ def tables(page: Path) -> list[list[dict[str, str]]]:
             header = cells
             found.append([])
         elif set(line) - set("|-: "):
-            assert len(cells) == len(header), f"{page}: a row has {len(cells)} of {len(header)} cells: {line}"
+            assert len(cells) == len(header), f"{len(cells)} of {len(header)} cells: {line}"
             found[-1].append(dict(zip(header, cells, strict=True)))
     return found
 

@@ -16,6 +16,7 @@ from asof.compute import aggregate, bags, sketch, states
 from asof.compute.arrow import find_dtype
 from asof.compute.kernels import HLL_REGISTERS
 from asof.define.aggregation import FUNCTIONS, MAX_N
+from asof.errors import WrongType
 from tests.docs.pages import REFERENCE, code, tables
 
 PAGE = REFERENCE / "aggregations.md"
@@ -127,6 +128,13 @@ def test_the_numbers_in_the_text_are_those_of_the_code():
     assert f"{1.04 / HLL_REGISTERS**0.5:.1%}".replace("%", " %") in text
     assert f"within {sketch.RELATIVE_ERROR:.0%}".replace("%", " %") in text
     assert f"(1 to {MAX_N})" in text
+
+
+@pytest.mark.parametrize("row", TYPES, ids=lambda row: row["function"])
+def test_a_dash_is_a_type_that_the_function_refuses(row):
+    for kind in (kind.strip("`") for kind, said in row.items() if said == "-"):
+        with pytest.raises(WrongType):
+            ask([made(row["function"].strip("`"), NAMES[kind])])
 
 
 def test_a_map_has_the_keys_of_the_window_in_order():

@@ -21,7 +21,9 @@ def test_the_table_of_windows_gives_the_answers_of_the_engine():
     assert len(rows) == 7
     for row in rows:
         made = eval(row["feature"].strip("`"), names)  # noqa: S307 - our own page
-        shown = {f"03 {head.removeprefix('at ')}": int(cell) for head, cell in row.items() if head != "feature"}
+        shown = {
+            f"03 {head.removeprefix('at ')}": int(cell) for head, cell in row.items() if head != "feature"
+        }
         assert names["ask"](names["events"], made, *shown) == list(shown.values())
 
 

@@ -45,7 +45,11 @@ def test_every_argument_is_named_in_its_section(name):
 def test_every_argument_of_training_set_is_named():
     words = set(re.findall(r"`(\w+)", SECTIONS["`Project`"]))
     assert not set(parameters(asof.Project.training_set)) - words
-    public = {name for name in vars(TrainingSet) if not name.startswith("_")} | {"table", "report", "manifest"}
+    public = {name for name in vars(TrainingSet) if not name.startswith("_")} | {
+        "table",
+        "report",
+        "manifest",
+    }
     assert not public - words
     assert all(f"`{ending}`" in SECTIONS["`Project`"] for ending in (*FORMATS, *spine._FILES))
 
@@ -72,7 +76,18 @@ def test_the_table_of_names_has_every_function():
 
 def test_every_type_has_a_row_that_says_what_it_can_be():
     rows = {re.match(r"`(\w+)", row["type"])[1]: row for row in table(PAGE, "type")}
-    assert list(rows) == ["bool", "int32", "int64", "float64", "decimal", "string", "date", "timestamp", "list", "map"]
+    assert list(rows) == [
+        "bool",
+        "int32",
+        "int64",
+        "float64",
+        "decimal",
+        "string",
+        "date",
+        "timestamp",
+        "list",
+        "map",
+    ]
     assert set(rows) == set(_TABLE)
     for kind, row in rows.items():
         assert row["as entity key"] == ("yes" if kind in entity._KEY_KINDS else "no")

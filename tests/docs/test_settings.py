@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asof.config import load_config
 from asof.settings import SETTINGS, parse_size
-from tests.docs.pages import REFERENCE, code, run_page, table
+from tests.docs.pages import REFERENCE, code, prose, run_page, table
 
 PAGE = REFERENCE / "settings.md"
 
@@ -23,6 +23,9 @@ def test_the_example_is_a_project(tmp_path):
 
 def test_a_list_in_a_variable_is_written_as_the_page_says(tmp_path):
     (tmp_path / "asof.toml").write_text("")
-    (said,) = [text for text in code(PAGE.read_text()) if text.startswith("ASOF_DEFINITIONS=")]
+    (said,) = [text for text in code(prose(PAGE)) if text.startswith("ASOF_DEFINITIONS=")]
     value = said.partition("=")[2].strip('"')
-    assert load_config(tmp_path, {"ASOF_DEFINITIONS": value}).definitions == ("definitions.py", "features/*.py")
+    assert load_config(tmp_path, {"ASOF_DEFINITIONS": value}).definitions == (
+        "definitions.py",
+        "features/*.py",
+    )

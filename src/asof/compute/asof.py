@@ -20,31 +20,53 @@ from asof.define.window import BEGIN_US
 
 
 @kernel
-def _scatter(
-    group, event, known, limit, hindsight, starts, at, best_event, best_known, best_row, number, best_batch
-):
-    """Offer each row to the first query of its entity that sees it; larger (event, known, arrival) wins."""
+def _first(at, start, stop, instant):
+    """First query in [start, stop) at or after an instant."""
+    while start < stop:
+        middle = (start + stop) >> 1
+        if at[middle] < instant:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@kernel
+def _scatter(group, event, known, limit, hindsight, starts, at, best, number, hidden):
+    """Offer each row to the first query of its entity that sees it; larger (event, known, arrival) wins.
+
+    `hidden` counts, as differences along the queries, the rows that had happened and were not known yet.
+    """
+    best_event, best_known, best_row, best_batch = best
     for i in range(group.size):
         g = group[i]
-        if g < 0 or known[i] > limit:
+        if g < 0:
             continue
-        seen = event[i] if hindsight or event[i] > known[i] else known[i]
-        low = starts[g]
-        high = stop = starts[g + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if at[middle] < seen:
-                low = middle + 1
-            else:
-                high = middle
-        if low == stop:
+        stop = starts[g + 1]
+        place = _first(at, starts[g], stop, event[i])
+        if not hindsight and (known[i] > event[i] or known[i] > limit) and place < stop:
+            hidden[place] += 1
+            place = _first(at, place, stop, known[i])
+            if place < stop and known[i] <= limit:
+                hidden[place] -= 1
+        if place == stop or known[i] > limit:
             continue
-        e = best_event[low]
-        if event[i] > e or (event[i] == e and known[i] >= best_known[low]):
-            best_event[low] = event[i]
-            best_known[low] = known[i]
-            best_row[low] = i
-            best_batch[low] = number
+        e = best_event[place]
+        if event[i] > e or (event[i] == e and known[i] >= best_known[place]):
+            best_event[place] = event[i]
+            best_known[place] = known[i]
+            best_row[place] = i
+            best_batch[place] = number
+
+
+@kernel
+def _running(starts, differences, out):
+    """Running sums of differences along each entity's queries."""
+    for g in range(starts.size - 1):
+        total = 0
+        for j in range(starts[g], starts[g + 1]):
+            total += differences[j]
+            out[j] = total
 
 
 @kernel
@@ -76,17 +98,24 @@ class AsOf:
         self.known = np.full(at.size, BEGIN_US, np.int64)
         self.row = np.zeros(at.size, np.int64)
         self.batch = np.full(at.size, -1, np.int64)
+        self._hidden = np.zeros(at.size, np.int64)
         self._number = 0
 
     def offer(self, group: Ints, event: Ints, known: Ints) -> tuple[Ints, Ints]:
         """Offer one batch; gives the queries that now have a better row, and that row's place in the batch."""
+        best = (self.event, self.known, self.row, self.batch)
         _scatter(
-            group, event, known, self.limit_us, self.hindsight, self.starts, self.at,
-            self.event, self.known, self.row, self._number, self.batch,
+            group, event, known, self.limit_us, self.hindsight, self.starts, self.at, best, self._number, self._hidden
         )  # fmt: skip
         better = np.flatnonzero(self.batch == self._number)
         self._number += 1
         return better, self.row[better]
+
+    def hidden(self) -> Ints:
+        """For each query the rows that had happened and were not known yet: what hindsight would have leaked."""
+        out = np.zeros(self.at.size, np.int64)
+        _running(self.starts, self._hidden, out)
+        return out
 
     def winners(self) -> Ints:
         """For each query the query whose kept row is its newest visible one; -1 where there is none."""

@@ -182,8 +182,9 @@ def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns,
             )
             column = evaluate_map(feature, there) if feature.by else evaluate(feature, there).to_arrow()
             made.columns[feature_id] = taken(column, inverse)
-            hidden = hidden_rows(feature, there)
-            made.hidden[feature_id] = int(hidden.sum()), int((hidden > 0).sum())
+            if settings.as_known:
+                hidden = hidden_rows(feature, there)
+                made.hidden[feature_id] = int(hidden.sum()), int((hidden > 0).sum())
 
 
 def _ending(locator: Locator, end: Ints) -> Locator:

@@ -65,6 +65,9 @@ def latest_columns(engine: Engine, group: Group, asked: Asked, settings: Setting
     for scan in scans:
         _stream(engine, group, scan, index, best, kept, settings, made)
     winner = best.winners()
+    hidden = best.hidden()
+    seen = int(hidden.sum()), int((hidden > 0).sum())
+    made.hidden = dict.fromkeys((feature_id for feature_id, _ in group.features), seen)
     _finish(group, asked, order, winner, kept, made)
     return made
 

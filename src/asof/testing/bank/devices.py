@@ -16,11 +16,16 @@ from asof.testing.bank.population import Accounts, Period
 from asof.testing.bank.schema import COUNTRIES
 
 _HOME = 0  # index in COUNTRIES
+_PASSING = 8  # passing devices per account
+_PASSING_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Device numbers: three per account (first, second, replacement), then those of thieves."""
+    """Device numbers: three per account (first, second, replacement), those of thieves, and passing ones.
+
+    A passing device is a borrowed phone, or a browser that has forgotten who it was.
+    """
 
     accounts: Accounts
     number: I64
@@ -30,7 +35,9 @@ class Devices:
         count = len(self.accounts)
         first = np.where(day >= self.accounts.replaced[account], account + 2 * count, account)
         second = self.accounts.has_second_device[account] & (rng.random(len(account)) < 0.25)
-        return self.number[np.where(second, account + count, first)]
+        own = np.where(second, account + count, first)
+        passing = len(self.number) - 1 - (_PASSING * count * rng.random(len(account))).astype(np.int64)
+        return self.number[np.where(rng.random(len(account)) < _PASSING_SHARE, passing, own)]
 
     def of_thief(self, thief: I64) -> I64:
         """The device of each thief."""
@@ -50,7 +57,7 @@ class Logins(Columns):
 
 def draw_devices(accounts: Accounts, thieves: int, rng: np.random.Generator) -> Devices:
     """Shuffled device numbers for all accounts and thieves."""
-    return Devices(accounts, rng.permutation(3 * len(accounts) + thieves))
+    return Devices(accounts, rng.permutation((3 + _PASSING) * len(accounts) + thieves))
 
 
 def draw_logins(accounts: Accounts, period: Period, devices: Devices, rng: np.random.Generator) -> Logins:

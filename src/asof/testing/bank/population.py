@@ -16,6 +16,7 @@ from asof.testing.bank.columns import F64, I64, Columns, Mask, pick
 from asof.testing.bank.schema import SEGMENTS, SPENDING, ZONE
 
 FAVOURITES = 3
+_ONE_PAY = {"biweekly": 0.45, "monthly": 1.0, "irregular": 0.3}  # in monthly incomes
 _MERCHANT_SKEW = 2.2  # how much more the popular merchants of a category are visited
 
 
@@ -99,10 +100,8 @@ def draw_accounts(count: int, period: Period, rng: np.random.Generator) -> Accou
     saving = np.array([kind.has_savings for kind in SEGMENTS])[segment] * np.clip(1.9 - outflow, 0.4, 1.2)
     exposed = np.array([kind.takeover for kind in SEGMENTS])[segment]
     opened, closed = _draw_lifetimes(count, period.days, outflow, rng)
-    a_pay = np.array([{"biweekly": 0.45, "monthly": 1.0, "irregular": 0.3}[kind.pay] for kind in SEGMENTS])[
-        segment
-    ]
-    target = income * (a_pay + rng.lognormal(np.log(0.35), 0.7, count))
+    one_pay = np.array([_ONE_PAY[kind.pay] for kind in SEGMENTS])[segment]
+    target = income * (one_pay + rng.lognormal(np.log(0.35), 0.7, count))
     return Accounts(
         segment=segment,
         opened=opened,

@@ -44,6 +44,7 @@ from asof.testing.bank.takeover import draw_episodes, draw_stolen_debits, draw_s
 
 DAYS = 180
 ROWS_PER_ACCOUNT_DAY = 3.45
+MAX_ROWS = 150_000_000
 _PARTS = [
     "accounts",
     "merchants",
@@ -99,7 +100,8 @@ def simulate(
     with the same versions of NumPy and PyArrow.
 
     Raises:
-        DefinitionError: a size is not positive, the start is no date, or both accounts and events are given.
+        DefinitionError: a size is not positive or too large, the start is no date, or accounts and events are both
+            given.
         DataError: the period leaves the years of the banking calendar (1990 to 2100).
 
     Example:
@@ -118,6 +120,7 @@ def simulate(
     accounts, days = 1_000 if accounts is None else accounts, DAYS if days is None else days
     _check_positive("accounts", accounts)
     _check_positive("days", days)
+    _check_size(accounts, days)
     period = Period((_parse_start(start) - _EPOCH.date()).days, days)
     streams = np.random.SeedSequence(_checked_seed(seed)).spawn(len(_PARTS))
     rng = {part: np.random.default_rng(stream) for part, stream in zip(_PARTS, streams, strict=True)}
@@ -242,6 +245,18 @@ def _check_positive(name: str, value: int) -> None:
         )
 
 
+def _check_size(accounts: int, days: int) -> None:
+    """The text of one column must stay below 2 GB, where Arrow strings end."""
+    rows = round(accounts * days * ROWS_PER_ACCOUNT_DAY)
+    if rows > MAX_ROWS:
+        raise DefinitionError(
+            f"bank simulator: about {rows:,} rows of transactions, at most {MAX_ROWS:,} at a time",
+            hint="write several banks with different seeds",
+            rows=rows,
+            limit=MAX_ROWS,
+        )
+
+
 def _checked_seed(seed: int) -> int:
     if seed < 0:
         raise DefinitionError(f"bank simulator: seed is {seed}, must be at least 0", name="seed", value=seed)
@@ -250,7 +265,7 @@ def _checked_seed(seed: int) -> int:
 
 def _parse_start(start: str | date) -> date:
     if isinstance(start, date):
-        return start
+        return start.date() if isinstance(start, datetime) else start
     try:
         return date.fromisoformat(start)
     except ValueError as error:

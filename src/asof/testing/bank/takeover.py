@@ -1,7 +1,7 @@
 """Account take-over: a thief signs in, tests the card, shops, debits the account; the claims come back weeks later.
 
 The invariant: nothing in a single row gives a thief away. A new device, a sign-in from abroad, a large debit and a
-risky counterparty all happen to honest customers, more often than to thieves. Read ledger.py next.
+risky counterparty all happen to honest customers too, taken together more often. Read ledger.py next.
 """
 
 from __future__ import annotations
