@@ -1,4 +1,4 @@
-"""The laws of aggregate states: merge is associative, has a neutral element, commutes where it claims to, and finishes right."""
+"""The laws of aggregate states: merge is associative, has a neutral element, and finishes right."""
 
 from __future__ import annotations
 

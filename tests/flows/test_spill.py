@@ -89,7 +89,7 @@ def test_a_failed_run_leaves_no_spilled_file_behind(tmp_path: Path) -> None:
     project = _project(tmp_path, 150_000)
     views = project.definitions.list("feature_view")
 
-    def stop(stage: str, asset: str, done: int, total: int) -> None:
+    def stop(stage: str, *_: object) -> None:
         if stage == "compute":
             raise KeyboardInterrupt
 

@@ -293,7 +293,8 @@ def test_posted_amounts_differ_from_pending_ones_by_tips_holds_and_splits(sql):
 def test_transactions_are_numbered_in_the_order_in_which_they_become_known(sql):
     assert sql("""
         with first as (select transaction_id, min(ingested_at) as known_at from transactions group by 1)
-        select count(*) from (select transaction_id, lag(transaction_id) over (order by known_at, transaction_id) as before
+        select count(*) from (select transaction_id,
+                                     lag(transaction_id) over (order by known_at, transaction_id) as before
                               from first) where before > transaction_id
     """) == [(0,)]
 
@@ -467,7 +468,8 @@ def test_hindsight_sees_reversals_that_nobody_knew_of(sql):
         came_back: (known, hindsight)
         for came_back, known, hindsight in sql(f"""
             select r.payment_id is not null as came_back,
-                   count(*) filter (t.ingested_at <= d.initiated_at and d.initiated_at < t.superseded_at) / any_value(n),
+                   count(*) filter (t.ingested_at <= d.initiated_at and d.initiated_at < t.superseded_at)
+                       / any_value(n),
                    count(*) filter (t.superseded_at = timestamptz '2100-01-01') / any_value(n)
             from ach_debits d left join ach_returns r using (payment_id)
             join ({WITH_END}) t on t.account_id = d.account_id and t.status = 'reversed'

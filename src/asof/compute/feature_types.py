@@ -1,4 +1,4 @@
-"""Which columns a function takes, and what type its values have. The table of docs/reference/aggregations.md in code."""
+"""Which columns a function takes, and what type its values have: docs/reference/aggregations.md in code."""
 
 from __future__ import annotations
 
