@@ -1,15 +1,17 @@
-"""What a council's purchase cards tell of the next transaction: histories of the merchant, the card, and the two together.
+"""Histories of a council's purchase cards: of the merchant, of the card, and of the card at the merchant.
 
 Two facts about the data shape the definitions:
 
-- `trans_date` is a day without a time, so within a day nobody knows what came first. Windows are closed on the left, as by
-  default: `[t - w, t)` at midnight ends before the day itself, and no feature sees another row of its own day.
-- The expense category is entered by the cardholder afterwards. When, the data does not say; here it counts as known after 31
-  days. So there are two sources over one file: `transactions` (merchant, card, amount: known at once) and `coded` (the
-  category: `delay="31d"`), and features from `coded` see only what had been coded by then.
+- `trans_date` is a day without a time, so nobody knows what came first within a day. A window `[t - w, t)`, closed on
+  the left as by default, ends with the day before: no feature sees another row of its own day.
+- The category is entered by the cardholder afterwards. When, the data does not say; here it counts as known after 31 days.
+  So two sources read one file: `transactions` (merchant, card, amount: known at once) and `coded` (the category too:
+  `delay="31d"`). A feature from `coded` sees the categories that had been entered by then, and no later ones.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -28,14 +30,14 @@ from asof import (
     topk,
 )
 
-FILE = Parquet("data/transactions.parquet")
+FILE = "data/transactions.parquet"
 YEAR = "365d"
+CODING_DELAY = "31d"
 
-# The file of June 2014 is the file of May 2014 once more. Rows without a key are never matched, so it is read past.
+# The council published one file as May and as June 2014. A row without a key is never matched: one copy is passed over.
 ONCE = "source_file <> 'purchasecardtransactionsjune2014.xls'"
 MERCHANT = "lower(trim(merchant_name))"
-# "tesco stores 2335" and "tesco pfs 4203" are one chain: the first word that is not a number.
-CHAIN = "regexp_extract(lower(merchant_name), '[a-z][a-z&'']+')"
+CHAIN = "nullif(regexp_extract(lower(merchant_name), '[a-z][a-z&'']+'), '')"  # tesco of "tesco pfs 4203"
 
 COLUMNS = {
     "merchant": f"case when {ONCE} then {MERCHANT} end",
@@ -44,24 +46,43 @@ COLUMNS = {
     "amount": "gross_amount",
 }
 SPINE = f"""
-    select row_id, trans_date, {MERCHANT} as merchant, {CHAIN} as chain, card_id::integer as card,
-           gross_amount as amount, merchant_name, category
-    from 'data/transactions.parquet' where {ONCE} and category is not null order by row_id
+    select row_id, trans_date, category, {MERCHANT} as merchant, {CHAIN} as chain,
+           card_id::integer as card, gross_amount as amount
+    from '{FILE}' where {ONCE} and category is not null order by row_id
 """
 
-transactions = Events("transactions", FILE, event_time="trans_date", sequence="row_id", columns=COLUMNS)
-coded = Events(
-    "coded", FILE, event_time="trans_date", sequence="row_id", columns=COLUMNS, delay="31d",
-    description="The same transactions, known once their category is entered.",
-)  # fmt: skip
+Columns = np.ndarray[tuple[int], Any]
 
-merchant = Entity("merchant", keys={"merchant": "string"})
-chain = Entity("chain", keys={"chain": "string"})
-card = Entity("card", keys={"card": "int32"}, description="A masked card number; two cards can share one.")
-pair = Entity("card_at_merchant", keys={"card": "int32", "merchant": "string"})
+
+def events(name: str, delay: str | None, description: str) -> Events:
+    """The transactions as a source; `row_id` orders the rows of a day."""
+    return Events(
+        name,
+        Parquet(FILE),
+        event_time="trans_date",
+        sequence="row_id",
+        columns=COLUMNS,
+        delay=delay,
+        description=description,
+    )
+
+
+transactions = events("transactions", None, "Merchant, card and amount, known on the day.")
+coded = events("coded", CODING_DELAY, "The same with the category, known when it has been entered.")
+
+merchant = Entity("merchant", keys={"merchant": "string"}, description="The name on the statement.")
+chain = Entity(
+    "chain", keys={"chain": "string"}, description="The first word of the name: a chain's branches together."
+)
+card = Entity(
+    "card", keys={"card": "int32"}, description="Four masked digits: now and then two cards share them."
+)
+pair = Entity("pair", keys={"card": "int32", "merchant": "string"}, description="One card at one merchant.")
 
 merchant_activity = FeatureView(
-    "merchant_activity", entity=merchant, source=transactions,
+    "merchant_activity",
+    entity=merchant,
+    source=transactions,
     features=[
         count().over("30d", YEAR).named("merchant_count_{window}"),
         sum("amount").over(YEAR).named("merchant_spend_365d"),
@@ -69,37 +90,56 @@ merchant_activity = FeatureView(
         distinct("card").over(YEAR).named("merchant_cards_365d"),
         last("trans_date").named("merchant_last_day"),
     ],
-)  # fmt: skip
+)
 card_activity = FeatureView(
-    "card_activity", entity=card, source=transactions,
+    "card_activity",
+    entity=card,
+    source=transactions,
     features=[
         count().over("30d", YEAR).named("card_count_{window}"),
         sum("amount").over("30d").named("card_spend_30d"),
-        mean("amount").over(YEAR).named("card_mean_365d"),
         distinct("merchant").over(YEAR).named("card_merchants_365d"),
     ],
-)  # fmt: skip
-pair_activity = FeatureView(
-    "pair_activity", entity=pair, source=transactions,
-    features=[count().over("lifetime").named("pair_count")],
-)  # fmt: skip
+)
 
 
-def categories(view: str, entity: Entity, *, lasts: int) -> FeatureView:
-    """An entity's most frequent categories and its newest ones, as they were coded by then."""
+@request_feature(inputs=[merchant_activity["merchant_mean_365d"]], request={"amount": "decimal(12,2)"})
+def amount_vs_usual(amount: Columns, merchant_mean_365d: Columns) -> Columns:
+    """The amount in units of the merchant's mean; null where there is none, or none that is positive."""
+    return amount / np.where(merchant_mean_365d > 0, merchant_mean_365d, np.nan)
+
+
+@request_feature(inputs=[merchant_activity["merchant_last_day"]])
+def days_since_merchant(event_time: Columns, merchant_last_day: Columns) -> Columns:
+    """Days since anybody last paid at the merchant; null where nobody did."""
+    return (event_time - merchant_last_day.astype("datetime64[us]")) / np.timedelta64(1, "D")
+
+
+def categories(entity: Entity) -> FeatureView:
+    """What an entity's transactions were coded as: how often each category in a year, the commonest one, the newest ones."""
     return FeatureView(
-        view, entity=entity, source=coded,
+        f"{entity.name}_categories",
+        entity=entity,
+        source=coded,
         features=[
-            topk("category", k=3).over("lifetime").named(f"{entity.name}_top"),
-            last("category", n=lasts).named(f"{entity.name}_last"),
-            count().by("category").over(YEAR).named(f"{entity.name}_map"),
+            count().by("category").over(YEAR).named(f"{entity.name}_categories_365d"),
+            topk("category", k=1).over(YEAR).named(f"{entity.name}_top_365d"),
+            last("category", n=3).named(f"{entity.name}_last_3"),
         ],
-    )  # fmt: skip
+    )
 
 
-merchant_categories = categories("merchant_categories", merchant, lasts=3)
-chain_categories = categories("chain_categories", chain, lasts=1)
-card_categories = categories("card_categories", card, lasts=5)
-pair_categories = categories("pair_categories", pair, lasts=2)
-
-service=FeatureService("s",[merchant_activity,card_activity,pair_activity,merchant_categories,chain_categories,card_categories,pair_categories])
+expense_category = FeatureService(
+    "expense_category",
+    [
+        merchant_activity,
+        card_activity,
+        amount_vs_usual,
+        days_since_merchant,
+        categories(pair),
+        categories(merchant),
+        categories(chain),
+        categories(card),
+    ],
+    description="What to propose as the category of a card transaction.",
+)

@@ -24,7 +24,7 @@ _HEADING = re.compile(r"^(#{1,6}) (.+)$")
 
 
 def pages() -> list[Path]:
-    """Every page that a reader can open: those at the root, in docs/, and the README of each example and of the bench."""
+    """Every page that a reader can open: at the root, in docs/, and the README of each example and of the bench."""
     found = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/*/*.md")]
     return sorted(found)
 
@@ -134,9 +134,9 @@ def links(page: Path) -> list[tuple[int, str]]:
 def run_page(page: Path, folder: Path) -> None:
     """Do what a reader would do in an empty folder: write the titled files, run the others, compare what is shown.
 
-    A block with a title is a file. `bash` is run by a shell, `python` in one namespace for the whole page (with `>>>` as a
-    doctest). A `text` block behind a block that ran is what it prints: for Python exactly, for a shell these lines in this
-    order, others (progress) may stand between them.
+    A block with a title is a file. `bash` is run by a shell, `python` in one namespace for the whole page (with
+    `>>>` as a doctest). A `text` block behind a block that ran is what it prints: for Python exactly, for a shell
+    these lines in this order, others (progress) may stand between them.
     """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     printed, ran = "", None

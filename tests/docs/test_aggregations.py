@@ -1,4 +1,4 @@
-"""docs/reference/aggregations.md: every function in each table, its arguments, its empty value, its types and its state."""
+"""docs/reference/aggregations.md: every function in each table: arguments, empty value, types and state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md: the floor plan is the one of tests/test_house.py, and every file of the rooms that it follows exists."""
+"""ARCHITECTURE.md: the floor plan is that of tests/test_house.py, and has the rooms and files that there are."""
 
 from __future__ import annotations
 

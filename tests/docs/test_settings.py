@@ -1,4 +1,4 @@
-"""docs/reference/settings.md: the table is the one in the code (tests/test_config.py compares its rows), the example loads."""
+"""docs/reference/settings.md: the table is complete (tests/test_config.py compares its rows), the example loads."""
 
 from __future__ import annotations
 

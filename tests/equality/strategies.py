@@ -83,7 +83,9 @@ def rows_of_events(low: int = -2, high: int = 12) -> st.SearchStrategy[dict[str,
 @st.composite
 def histories(draw: st.DrawFn, max_size: int = 20) -> pa.Table:
     """Events in an order of their own; some are delivered again, corrected, moved or withdrawn later on."""
-    rows = draw(st.lists(rows_of_events(), min_size=draw(st.sampled_from([12, 6, 0])), max_size=max_size))
+    rows = draw(
+        st.lists(rows_of_events(), min_size=draw(st.sampled_from([max_size // 2, 3, 0])), max_size=max_size)
+    )
     for row in rows:
         row["known"] = None if row["happened"] is None else row["happened"] + row["late"]
     for _ in range(draw(st.integers(0, 6)) if rows else 0):
@@ -120,7 +122,7 @@ def spines(draw: st.DrawFn, max_size: int = 12, *, own: bool = False) -> pa.Tabl
     })  # fmt: skip
     if own:
         asked = st.tuples(asked, rows_of_events()).map(lambda pair: pair[1] | pair[0])
-    rows = draw(st.lists(asked, min_size=draw(st.sampled_from([6, 3, 0])), max_size=max_size))
+    rows = draw(st.lists(asked, min_size=draw(st.sampled_from([max_size // 2, 3, 0])), max_size=max_size))
     kinds = {"k": pa.string(), "k2": pa.int64(), "event_time": US, "note": pa.string()}
     if own:
         kinds |= {"id": pa.string()} | {name: kind for name, (kind, _) in VALUES.items()}

@@ -91,7 +91,6 @@ def in_chunks(n: int, threads: int, run: Callable[[int, int], None]) -> None:
         run(0, n)
         return
     edges = [n * i // chunks for i in range(chunks + 1)]
-    run(edges[0], edges[1])  # compiles once, before the threads start
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(run, edges[i], edges[i + 1]) for i in range(1, chunks)]:
+        for done in [pool.submit(run, edges[i], edges[i + 1]) for i in range(chunks)]:
             done.result()

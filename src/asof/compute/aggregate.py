@@ -20,6 +20,7 @@ from asof.compute.arrow import FLOAT64, INT64, Column, physical_to_arrow
 from asof.compute.arrow_ops import offsets_of
 from asof.compute.feature_types import sum_dtype
 from asof.compute.sketch import bucket_numbers, bucket_values, hash_dictionary, hash_numbers
+from asof.compute.sort import take
 from asof.compute.states import Aggregate, Count, DecayedSum, Extreme, Mean, Moments, State, Sum
 from asof.compute.windows import Locator
 from asof.define.aggregation import Feature
@@ -39,6 +40,13 @@ class Result:
     values: Array
     valid: Bools
     dictionary: pa.Array | None = None
+
+    def taken(self, rows: Ints, threads: int) -> Result:
+        """The values in another order."""
+        if self.values.ndim > 1:
+            return replace(self, values=self.values[rows], valid=self.valid[rows])
+        valid = self.valid if self.valid.all() else take(self.valid, rows, threads)
+        return replace(self, values=take(self.values, rows, threads), valid=valid)
 
     def to_arrow(self) -> pa.Array:
         """The values as an Arrow array; lists without their missing entries."""
@@ -60,6 +68,13 @@ class Folder:
         self.size = locator.queries.size
 
     @property
+    def counts_all(self) -> bool:
+        """True where every row counts: no filter, and no column or one without nulls."""
+        if self.feature.predicate is not None:
+            return False
+        return self.feature.column is None or bool(self.mask.all())
+
+    @property
     def column(self) -> Column:
         """The feature's column."""
         return self.history.columns[cast("str", self.feature.column)]
@@ -73,10 +88,7 @@ class Folder:
         count need).
         """
         f = self.feature
-        name = (kind, f.column, f.predicate, f.window)
-        if name not in self.locator.folds:
-            self.locator.folds[name] = fold()
-        return self.locator.folds[name]
+        return self.locator.fold((kind, f.column, f.predicate, f.window), fold)
 
     def run(self, kernel: Callable[..., None], *args: object) -> None:
         """Run a kernel over all queries; args stand between (rows, ranges) and the query range, outputs after
@@ -110,6 +122,9 @@ def _count(folder: Folder) -> Result:
 
 def _counts(folder: Folder) -> Ints:
     def fold() -> Array:
+        a, p, b, *_ = folder.ranges
+        if p is b and folder.counts_all and folder.history.own == 0:
+            return b - a
         n = _out(folder, "int64")
         folder.run(kernels.count_valid, folder.prefix("count"), folder.mask, n)
         return n.array
@@ -280,19 +295,19 @@ def _quantile(folder: Folder) -> Result:
 
 
 def _ratio(folder: Folder) -> Result:
-    over, under = (_as_float(part, folder) for part in folder.feature.parts)
-    ok = over[1] & under[1] & (under[0] != 0)
-    values = np.divide(over[0], under[0], out=np.zeros(folder.size), where=ok)
+    over, under = (_part(part, folder) for part in folder.feature.parts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = over.numbers / under.numbers
+    ok = over.valid & under.valid & (under.values != 0)
     empty = dict(folder.feature.params).get("empty")
     if empty is None:
         return Result(FLOAT64, values, ok)
     return Result(FLOAT64, np.where(ok, values, float(empty)), np.ones(folder.size, np.bool_))
 
 
-def _as_float(part: Feature, folder: Folder) -> tuple[Floats, Bools]:
+def _part(part: Feature, folder: Folder) -> Column:
     made = _FOLDS[part.function](Folder(replace(part, window=folder.feature.window), folder.locator))
-    column = Column(made.dtype, made.values, made.valid)
-    return column.floats, made.valid
+    return Column(made.dtype, made.values, made.valid)
 
 
 _FOLDS: dict[str, Callable[[Folder], Result]] = {
@@ -326,11 +341,18 @@ def evaluate(feature: Feature, locator: Locator) -> Result:
     return _FOLDS[feature.function](Folder(feature, locator))
 
 
-def hidden_rows(feature: Feature, locator: Locator) -> Ints:
-    """For each query the rows that happened in the window and were not known yet: what hindsight would have
-    leaked.
+def hidden_rows(feature: Feature, locator: Locator) -> tuple[int, int]:
+    """What hindsight would have leaked: over all queries the rows that had happened in the window and were not
+    known yet, and the number of queries with any.
     """
+    if locator.knows_all:
+        return 0, 0
     folder = Folder(feature, locator)
-    n = _out(folder, "int64")
-    folder.run(kernels.count_hidden, n)
-    return n.array
+
+    def fold() -> Array:
+        n = _out(folder, "int64")
+        folder.run(kernels.count_hidden, n)
+        return n.array
+
+    found = locator.fold(("hidden", None, None, feature.window), fold)
+    return int(found.sum()), int(np.count_nonzero(found))

@@ -94,6 +94,11 @@ class Column:
         return int(self.values.size)
 
     @property
+    def numbers(self) -> Array:
+        """The values as numbers that NumPy divides as floats (decimals divided by their scale)."""
+        return self.floats if self.dtype.kind == "decimal" else self.values
+
+    @property
     def floats(self) -> Array:
         """The values as float64 (decimals divided by their scale)."""
         if self.dtype.kind == "decimal":

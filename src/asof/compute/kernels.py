@@ -80,16 +80,59 @@ def preceding(i, h, a, p, b, own, vis):
 
 
 @kernel
+def gallop(times, start, stop, value):
+    """`lower_bound` for an answer that is likely near `start`: doubling steps, then bisection."""
+    step = 1
+    low = start
+    while low + step < stop and times[low + step] < value:
+        low += step
+        step <<= 1
+    return lower_bound(times, low, min(low + step + 1, stop), value)
+
+
+@kernel
+def locate_known(group, lo, hi, starts, event, q0, q1, a, b):
+    """`locate` where every row is known when it happens: what has happened has settled."""
+    before = -1
+    for q in range(q0, q1):
+        g = group[q]
+        if g < 0:
+            a[q] = b[q] = 0
+            continue
+        near_a = near_b = starts[g]
+        stop = starts[g + 1]
+        if g == before and lo[q] >= lo[q - 1] and hi[q] >= hi[q - 1]:
+            near_a = a[q - 1]
+            near_b = b[q - 1]
+        a[q] = gallop(event, near_a, stop, lo[q])
+        b[q] = gallop(event, max(near_b, a[q]), stop, hi[q])
+        before = g
+
+
+@kernel
 def locate(group, lo, hi, vis, starts, event, settled, q0, q1, a, p, b):
-    """Row ranges of windows [lo, hi): a and b by event time, p by when rows have settled."""
+    """Row ranges of windows [lo, hi): a and b by event time, p by when rows have settled.
+
+    Queries of one entity in order of time find their rows just after those of the query before.
+    """
+    before = -1
     for q in range(q0, q1):
         g = group[q]
         if g < 0:
             a[q] = p[q] = b[q] = 0
             continue
-        a[q] = lower_bound(event, starts[g], starts[g + 1], lo[q])
-        b[q] = lower_bound(event, a[q], starts[g + 1], hi[q])
-        p[q] = b[q] if settled.size == 0 else lower_bound(settled, a[q], b[q], vis[q] + 1)
+        near_a = near_b = starts[g]
+        stop = starts[g + 1]
+        if g == before and lo[q] >= lo[q - 1] and hi[q] >= hi[q - 1]:
+            near_a = a[q - 1]
+            near_b = b[q - 1]
+        a[q] = gallop(event, near_a, stop, lo[q])
+        b[q] = gallop(event, max(near_b, a[q]), stop, hi[q])
+        near_p = a[q]
+        if near_b > starts[g] and vis[q] >= vis[q - 1]:
+            near_p = min(max(p[q - 1], a[q]), b[q])
+        p[q] = gallop(settled, near_p, b[q], vis[q] + 1)
+        before = g
 
 
 @kernel

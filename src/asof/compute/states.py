@@ -109,7 +109,7 @@ class Mean:
     def finish(self, state: State) -> Finished:
         n = state["n"]
         scaled = np.maximum(n, 1).astype(np.float64) * 10.0**self.scale
-        return state["sum"].astype(np.float64) / scaled, n >= _MEAN_MIN
+        return state["sum"] / scaled, n >= _MEAN_MIN
 
 
 class Extreme:

@@ -4,6 +4,7 @@ aggregation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from asof.compute.history import History
 from asof.define.window import BEGIN_US, END_US, Window
 
 Ranges = tuple[Ints, Ints, Ints, Ints, Ints]
+FoldName = tuple[str, str | None, str | None, Window]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,24 @@ class Locator:
     def __init__(self, history: History, queries: Queries, own: Ints | None = None) -> None:
         self.history, self.queries, self._given_own = history, queries, own
         self._ranges: dict[Window, Ranges] = {}
-        self.folds: dict[tuple[str, str | None, str | None, Window], Array] = {}
+        self._folds: dict[FoldName, Array] = {}
+        self._no_own = np.full(queries.size, -1, np.int64)
+
+    @property
+    def knows_all(self) -> bool:
+        """True where every query knows every row that had happened by its instant."""
+        history = self.history
+        return (
+            history.until.size == 0
+            and history.known is history.event
+            and self.queries.as_known is self.queries.at
+        )
+
+    def fold(self, name: FoldName, make: Callable[[], Array]) -> Array:
+        """What `make` gives, remembered under (kind, column, predicate, window)."""
+        if name not in self._folds:
+            self._folds[name] = make()
+        return self._folds[name]
 
     def ranges(self, window: Window) -> Ranges:
         """(a, p, b, vis, own) of each query, see kernels.py."""
@@ -79,9 +98,16 @@ class Locator:
     def _locate(self, window: Window) -> Ranges:
         history, queries = self.history, self.queries
         lo, hi = bounds(window, queries.at, queries.end)
-        a, p, b = (np.zeros(queries.size, np.int64) for _ in range(3))
-        args = (queries.group, lo, hi, queries.as_known, history.starts, history.event, history.settled)
-        in_chunks(queries.size, history.threads, lambda q0, q1: kernels.locate(*args, q0, q1, a, p, b))
+        a, b = np.empty(queries.size, np.int64), np.empty(queries.size, np.int64)
+        p = b if self.knows_all and not window.forward else np.empty(queries.size, np.int64)
+        if p is b:
+            plain = (queries.group, lo, hi, history.starts, history.event)
+            in_chunks(
+                queries.size, history.threads, lambda q0, q1: kernels.locate_known(*plain, q0, q1, a, b)
+            )
+        else:
+            late = (queries.group, lo, hi, queries.as_known, history.starts, history.event, history.settled)
+            in_chunks(queries.size, history.threads, lambda q0, q1: kernels.locate(*late, q0, q1, a, p, b))
         own = self._own(window)
         found: Ranges = (a, p, b, queries.as_known, own)
         if self._given_own is None and (own >= 0).any() and history.own_code.size and queries.own_code.size:
@@ -93,7 +119,7 @@ class Locator:
         if self._given_own is not None:
             return self._given_own
         if self.history.own == 0 or window.offset_us or window.forward:
-            return np.full(self.queries.size, -1, np.int64)
+            return self._no_own
         own = self.history.size + np.arange(self.queries.size, dtype=np.int64)
         return np.where(self.queries.group >= 0, own, -1)
 
@@ -112,4 +138,6 @@ def as_known_at(at: Ints, *, as_known: bool, cutoff_us: int | None) -> Ints:
     cut-off alone.
     """
     limit = END_US - 1 if cutoff_us is None else cutoff_us
+    if as_known and cutoff_us is None:
+        return at
     return np.minimum(at, limit) if as_known else np.full(at.size, limit, np.int64)

@@ -16,6 +16,7 @@ from asof.compute.arrow_ops import taken
 from asof.compute.entity_index import EntityIndex
 from asof.compute.history import History, OwnRows, Part
 from asof.compute.secondary import evaluate_map
+from asof.compute.sort import order_rows
 from asof.compute.windows import Locator, Queries
 from asof.define.aggregation import Feature
 from asof.define.source import parts_of
@@ -158,9 +159,7 @@ def _watched(
 def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns, read: Reader) -> None:
     index = EntityIndex(asked.keys)
     codes = np.where(asked.usable, index.spine_codes, -1)
-    order = np.lexsort((asked.at, codes))
-    inverse = np.empty(order.size, np.int64)
-    inverse[order] = np.arange(order.size)
+    order, inverse = query_order(codes, asked.at, index.size, settings.threads)
     own_keys, own_codes = (None, EMPTY_INTS) if asked.own is None else asked.own.numbered(order)
     parts = read(index, own_keys)
     name = group.source.name
@@ -170,7 +169,10 @@ def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns,
         stage.rows += history.size
     del parts
     made.late += history.late
-    queries = Queries(codes[order], asked.at[order], asked.as_known[order], own_codes)
+    at = asked.at[order]
+    queries = Queries(
+        codes[order], at, at if asked.as_known is asked.at else asked.as_known[order], own_codes
+    )
     locator = Locator(history, queries)
     with settings.run.stage("compute", asset=name) as stage:
         stage.rows += queries.size
@@ -180,11 +182,22 @@ def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns,
             there = (
                 locator if feature_id not in asked.ends else _ending(locator, asked.ends[feature_id][order])
             )
-            column = evaluate_map(feature, there) if feature.by else evaluate(feature, there).to_arrow()
-            made.columns[feature_id] = taken(column, inverse)
+            if feature.by:
+                made.columns[feature_id] = taken(evaluate_map(feature, there), inverse)
+            else:
+                made.columns[feature_id] = (
+                    evaluate(feature, there).taken(inverse, settings.threads).to_arrow()
+                )
             if settings.as_known:
-                hidden = hidden_rows(feature, there)
-                made.hidden[feature_id] = int(hidden.sum()), int((hidden > 0).sum())
+                made.hidden[feature_id] = hidden_rows(feature, there)
+
+
+def query_order(codes: Ints, at: Ints, groups: int, threads: int) -> tuple[Ints, Ints]:
+    """The order of queries by (entity, instant), those without an entity first, and its inverse."""
+    order, _ = order_rows(codes + 1, groups + 1, at, at, threads)
+    inverse = np.empty(order.size, np.int64)
+    inverse[order] = np.arange(order.size)
+    return order, inverse
 
 
 def _ending(locator: Locator, end: Ints) -> Locator:

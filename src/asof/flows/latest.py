@@ -18,7 +18,7 @@ from asof.compute.entity_index import EntityIndex
 from asof.define.source import parts_of
 from asof.define.window import END_US
 from asof.engines.scan import EVENT, KNOWN, Engine, Scan
-from asof.flows.feature_columns import Asked, GroupColumns, Settings
+from asof.flows.feature_columns import Asked, GroupColumns, Settings, query_order
 from asof.flows.groups import Group
 from asof.flows.read_history import BATCH_ROWS, count_batch, scans_of
 
@@ -53,7 +53,7 @@ def latest_columns(engine: Engine, group: Group, asked: Asked, settings: Setting
     made = GroupColumns()
     index = EntityIndex(asked.keys)
     codes = np.where(asked.usable, index.spine_codes, -1)
-    order = np.lexsort((asked.at, codes))
+    order, inverse = query_order(codes, asked.at, index.size, settings.threads)
     starts = np.searchsorted(codes[order], np.arange(index.size + 1)).astype(np.int64)
     limit = END_US - 1 if settings.cutoff_us is None else settings.cutoff_us
     best = AsOf(starts, asked.at[order], limit_us=limit, hindsight=not settings.as_known)
@@ -68,7 +68,7 @@ def latest_columns(engine: Engine, group: Group, asked: Asked, settings: Setting
     hidden = best.hidden()
     seen = int(hidden.sum()), int((hidden > 0).sum())
     made.hidden = dict.fromkeys((feature_id for feature_id, _ in group.features), seen)
-    _finish(group, asked, order, winner, kept, made)
+    _finish(group, asked, inverse, winner, kept, made)
     return made
 
 
@@ -107,11 +107,9 @@ def _times(batch: pa.RecordBatch, scan: Scan, index: EntityIndex) -> tuple[Ints,
 
 
 def _finish(
-    group: Group, asked: Asked, order: Ints, winner: Ints, kept: _Kept, made: GroupColumns
+    group: Group, asked: Asked, inverse: Ints, winner: Ints, kept: _Kept, made: GroupColumns
 ) -> None:  # fmt: skip
     rows = np.where(winner >= 0, kept.place[winner], -1)
-    inverse = np.empty(order.size, np.int64)
-    inverse[order] = np.arange(order.size)
     rows = rows[inverse]
     made.missing = int((rows < 0).sum())
     table = pa.concat_tables(kept.tables) if kept.tables else cast("pa.Schema", kept.schema).empty_table()
