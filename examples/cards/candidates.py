@@ -1,12 +1,13 @@
 """From histories to a table that a classifier reads: one row for each transaction and each category that it may have.
 
-A transaction's candidates are the categories in its histories and those that its merchant's name suggests. A pair
-(transaction, category) is one integer, `row * categories + category`; all columns below are arrays over sorted pairs.
+A transaction's candidates are the commonest and newest categories of its histories, and those that its merchant's name
+suggests. A pair (transaction, category) is one integer, `row * categories + category`; the columns of the result are
+arrays over pairs in ascending order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,23 @@ Floats = NDArray[np.float64]
 
 ENTITIES = ("pair", "merchant", "chain", "card")
 NUMBERS = (
-    "merchant_count_30d", "merchant_count_365d", "merchant_spend_365d", "merchant_mean_365d", "merchant_cards_365d",
-    "card_count_30d", "card_count_365d", "card_spend_30d", "card_merchants_365d",
-    "amount", "amount_vs_usual", "days_since_merchant",
-)  # fmt: skip
+    "merchant_count_30d",
+    "merchant_count_365d",
+    "merchant_spend_365d",
+    "merchant_mean_365d",
+    "merchant_cards_365d",
+    "card_count_30d",
+    "card_count_365d",
+    "card_spend_30d",
+    "card_merchants_365d",
+    "pair_coded_365d",
+    "merchant_coded_365d",
+    "chain_coded_365d",
+    "card_coded_365d",
+    "amount",
+    "amount_vs_usual",
+    "days_since_merchant",
+)
 NAME_CANDIDATES = 3
 
 
@@ -36,7 +50,7 @@ class Candidates:
     names: tuple[str, ...]
 
     def best(self, score: Floats, rows: Ints) -> Ints:
-        """The category with the highest score for each of some rows, each of which has a candidate; ties: the first one."""
+        """The category with the highest score for each of some rows, which all have candidates; ties: the first."""
         order = np.lexsort((-self.category, score, self.row))
         ends = np.flatnonzero(np.diff(self.row[order], append=-1))
         best = np.full(int(rows.max(initial=0)) + 1, -1)
@@ -67,10 +81,10 @@ def build_candidates(table: pa.Table, book: Sequence[str], name_scores: Floats) 
         book: all categories; a category's number is its place here.
         name_scores: `(rows, categories)`, how much a merchant's name speaks for each category.
     """
-    histories = _histories(table, book)
-    pairs = np.unique(np.concatenate([h.pairs for h in histories.values()] + [_named(name_scores)]))
+    shares, places = _shares(table, book), _places(table, book)
+    pairs = np.unique(np.concatenate([place.pairs for place in places.values()] + [_named(name_scores)]))
     row, category = np.divmod(pairs, len(book))
-    columns = {name: history.of(pairs) for name, history in histories.items()}
+    columns = {name: history.of(pairs) for name, history in (shares | places).items()}
     columns |= {name: _number(table[name])[row] for name in NUMBERS}
     columns |= {"name_score": name_scores[row, category], "category": category.astype(np.float64)}
     return Candidates(row, category, np.column_stack(list(columns.values())), tuple(columns))
@@ -82,27 +96,34 @@ def _named(name_scores: Floats) -> Ints:
     return (np.arange(rows)[:, None] * categories + first).ravel()
 
 
-def _histories(table: pa.Table, book: Sequence[str]) -> Mapping[str, _History]:
-    """For each entity: the category's share of a year, and how new it is (1 newest, 1/2, 1/3, 0 not among them)."""
-    numbers = pa.array(book)
+def _shares(table: pa.Table, book: Sequence[str]) -> dict[str, _History]:
+    """For each entity, the share of each category in its year."""
     found: dict[str, _History] = {}
     for entity in ENTITIES:
         year = table[f"{entity}_categories_365d"].combine_chunks()
-        row, pairs = _pairs(year.offsets, pc.index_in(year.keys, value_set=numbers), len(book))
+        row, pairs = _pairs(year.offsets, year.keys, book)
         counts = year.items.to_numpy().astype(np.float64)
         found[f"{entity}_share"] = _sorted(pairs, counts / np.bincount(row, counts)[row])
-        newest = table[f"{entity}_last_3"].combine_chunks()
-        row, pairs = _pairs(newest.offsets, pc.index_in(newest.values, value_set=numbers), len(book))
-        starts = newest.offsets.to_numpy()[:-1]
-        found[f"{entity}_newest"] = _sorted(pairs, 1 / (1 + np.arange(row.size) - starts[row]))
     return found
 
 
-def _pairs(offsets: pa.Array, categories: pa.Array, size: int) -> tuple[Ints, Ints]:
+def _places(table: pa.Table, book: Sequence[str]) -> dict[str, _History]:
+    """For each entity, the places of its commonest and of its newest categories: 1, 1/2, 1/3."""
+    found: dict[str, _History] = {}
+    for name in (f"{entity}_{kind}" for kind in ("top_365d", "newest") for entity in ENTITIES):
+        ranked = table[name].combine_chunks()
+        row, pairs = _pairs(ranked.offsets, ranked.values, book)
+        starts = ranked.offsets.to_numpy()[:-1]
+        found[name] = _sorted(pairs, 1 / (1 + np.arange(row.size) - starts[row]))
+    return found
+
+
+def _pairs(offsets: pa.Array, categories: pa.Array, book: Sequence[str]) -> tuple[Ints, Ints]:
     """The row of each item of a list or map column, and its pair."""
     lengths = np.diff(offsets.to_numpy())
     row = np.repeat(np.arange(lengths.size), lengths)
-    return row, row * size + categories.to_numpy().astype(np.int64)
+    number = pc.index_in(categories, value_set=pa.array(book)).to_numpy().astype(np.int64)
+    return row, row * len(book) + number
 
 
 def _sorted(pairs: Ints, values: Floats) -> _History:

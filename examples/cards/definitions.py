@@ -4,9 +4,9 @@ Two facts about the data shape the definitions:
 
 - `trans_date` is a day without a time, so nobody knows what came first within a day. A window `[t - w, t)`, closed on
   the left as by default, ends with the day before: no feature sees another row of its own day.
-- The category is entered by the cardholder afterwards. When, the data does not say; here it counts as known after 31 days.
-  So two sources read one file: `transactions` (merchant, card, amount: known at once) and `coded` (the category too:
-  `delay="31d"`). A feature from `coded` sees the categories that had been entered by then, and no later ones.
+- The category is entered by the cardholder afterwards. When, the data does not say; here it counts as known after 31
+  days. So two sources read one file: `transactions` (merchant, card, amount: known at once) and `coded` (the category
+  too: `delay="31d"`). A feature from `coded` sees the categories that had been entered by then, and no later ones.
 """
 
 from __future__ import annotations
@@ -116,15 +116,16 @@ def days_since_merchant(event_time: Columns, merchant_last_day: Columns) -> Colu
 
 
 def categories(entity: Entity) -> FeatureView:
-    """What an entity's transactions were coded as: how often each category in a year, the commonest one, the newest ones."""
+    """What an entity's transactions were coded as: all categories of a year, the commonest and the newest ones."""
     return FeatureView(
         f"{entity.name}_categories",
         entity=entity,
         source=coded,
         features=[
+            count("category").over(YEAR).named(f"{entity.name}_coded_365d"),
             count().by("category").over(YEAR).named(f"{entity.name}_categories_365d"),
-            topk("category", k=1).over(YEAR).named(f"{entity.name}_top_365d"),
-            last("category", n=3).named(f"{entity.name}_last_3"),
+            topk("category", k=3).over(YEAR).named(f"{entity.name}_top_365d"),
+            last("category", n=3).named(f"{entity.name}_newest"),
         ],
     )
 

@@ -62,7 +62,7 @@ def split_rows(table: pa.Table) -> Split:
 
 
 def compare(table: pa.Table, told: Callable[[str], None] = lambda _: None) -> list[Result]:
-    """Every way of guessing, judged on the same test rows; `told` is called with the name of the one that is at work."""
+    """Every way of guessing, judged on the same test rows; `told` is called with the name of what is at work."""
     book = sorted(set(table["category"].to_pylist()))
     truth = np.array([book.index(category) for category in table["category"].to_pylist()])
     split = split_rows(table)
@@ -112,9 +112,9 @@ def top_of_day(columns: pa.Table, book: Sequence[str], majority: int) -> Ints:
 
 
 def name_scores(merchants: Sequence[str], truth: Ints, split: Split, size: int) -> Floats:
-    """How probable the words of each merchant's name make each category (logarithm): naive Bayes over words and word pairs.
+    """The logarithm of how probable the words of each merchant's name make each category: naive Bayes.
 
-    Training rows are scored by what was learned before them, as test rows are.
+    Words and pairs of neighbours count. Training rows are scored by what was learned before them, as test rows are.
     """
     scores = np.full((len(merchants), size), NEVER)
     for learned, scored in ((split.words, split.train), (split.past, split.test)):
@@ -130,7 +130,7 @@ def name_scores(merchants: Sequence[str], truth: Ints, split: Split, size: int) 
 
 
 def ranked(candidates: Candidates, truth: Ints, test: Bools) -> Ints:
-    """The best candidate of each test row, by gradient boosting that learned from the others which candidates are right."""
+    """The best candidate of each test row, by gradient boosting that learned from the others which are right."""
     right = candidates.category == truth[candidates.row]
     of_test = test[candidates.row]
     model = HistGradientBoostingClassifier(

@@ -32,31 +32,40 @@ def _first(at, start, stop, instant):
 
 
 @kernel
-def _scatter(group, event, known, limit, hindsight, starts, at, best, number, hidden):
+def _place(at, start, stop, near, instant):
+    """`_first`, when the answer is likely `near`: rows mostly arrive in the order of time."""
+    if start <= near < stop and at[near] >= instant and (near == start or at[near - 1] < instant):
+        return near
+    return _first(at, start, stop, instant)
+
+
+@kernel
+def _scatter(group, event, known, limit, hindsight, starts, at, near, best, number, hidden):
     """Offer each row to the first query of its entity that sees it; larger (event, known, arrival) wins.
 
-    `hidden` counts, as differences along the queries, the rows that had happened and were not known yet.
+    `best` holds (event, known, row, batch) of each query; `hidden` counts, as differences along the queries, the
+    rows that had happened and were not known yet.
     """
-    best_event, best_known, best_row, best_batch = best
     for i in range(group.size):
         g = group[i]
         if g < 0:
             continue
         stop = starts[g + 1]
-        place = _first(at, starts[g], stop, event[i])
+        place = _place(at, starts[g], stop, near[g], event[i])
         if not hindsight and (known[i] > event[i] or known[i] > limit) and place < stop:
             hidden[place] += 1
             place = _first(at, place, stop, known[i])
             if place < stop and known[i] <= limit:
                 hidden[place] -= 1
+        near[g] = place
         if place == stop or known[i] > limit:
             continue
-        e = best_event[place]
-        if event[i] > e or (event[i] == e and known[i] >= best_known[place]):
-            best_event[place] = event[i]
-            best_known[place] = known[i]
-            best_row[place] = i
-            best_batch[place] = number
+        e = best[place, 0]
+        if event[i] > e or (event[i] == e and known[i] >= best[place, 1]):
+            best[place, 0] = event[i]
+            best[place, 1] = known[i]
+            best[place, 2] = i
+            best[place, 3] = number
 
 
 @kernel
@@ -70,46 +79,51 @@ def _running(starts, differences, out):
 
 
 @kernel
-def _carry(starts, event, known, batch, winner):
+def _carry(starts, best, winner):
     """For each query the query whose best row it sees: its own, or an earlier one's that is newer.
 
     Two queries never hold rows of equal (event, known): such rows are first seen by the same query.
     """
     for g in range(starts.size - 1):
-        best = -1
+        top = -1
         for j in range(starts[g], starts[g + 1]):
-            newer = best < 0 or event[j] > event[best] or (event[j] == event[best] and known[j] > known[best])
-            if batch[j] >= 0 and newer:
-                best = j
-            winner[j] = best
+            newer = (
+                top < 0
+                or best[j, 0] > best[top, 0]
+                or (best[j, 0] == best[top, 0] and best[j, 1] > best[top, 1])
+            )
+            if best[j, 3] >= 0 and newer:
+                top = j
+            winner[j] = top
 
 
 class AsOf:
     """The newest visible row of each query, found while rows stream by.
 
-    Shape: `(m,)` queries in order of (entity, instant), `starts` of each entity. Call `offer` for each batch
-    and take the rows that it names; `winners` says at the end which of them each query sees (-1: none).
+    Shape: `(m,)` queries in order of (entity, instant), `starts` of each entity. Call `offer` for each batch and
+    take the rows that it names; `winners` says at the end which of them each query sees (-1: none).
     """
 
     def __init__(self, starts: Ints, at: Ints, *, limit_us: int, hindsight: bool) -> None:
         self.starts, self.at = starts, at
         self.limit_us, self.hindsight = limit_us, hindsight
-        self.event = np.full(at.size, BEGIN_US, np.int64)
-        self.known = np.full(at.size, BEGIN_US, np.int64)
-        self.row = np.zeros(at.size, np.int64)
-        self.batch = np.full(at.size, -1, np.int64)
+        self._best = np.full(
+            (at.size, 4), BEGIN_US, np.int64
+        )  # event, known, row in its batch, number of the batch
+        self._best[:, 3] = -1
+        self._near = starts[:-1].copy()
         self._hidden = np.zeros(at.size, np.int64)
         self._number = 0
 
     def offer(self, group: Ints, event: Ints, known: Ints) -> tuple[Ints, Ints]:
         """Offer one batch; gives the queries that now have a better row, and that row's place in the batch."""
-        best = (self.event, self.known, self.row, self.batch)
         _scatter(
-            group, event, known, self.limit_us, self.hindsight, self.starts, self.at, best, self._number, self._hidden
+            group, event, known, self.limit_us, self.hindsight, self.starts, self.at, self._near, self._best,
+            self._number, self._hidden,
         )  # fmt: skip
-        better = np.flatnonzero(self.batch == self._number)
+        better = np.flatnonzero(self._best[:, 3] == self._number)
         self._number += 1
-        return better, self.row[better]
+        return better, self._best[better, 2]
 
     def hidden(self) -> Ints:
         """For each query the rows that had happened and were not known yet: what hindsight would have leaked."""
@@ -120,5 +134,5 @@ class AsOf:
     def winners(self) -> Ints:
         """For each query the query whose kept row is its newest visible one; -1 where there is none."""
         winner = np.full(self.at.size, -1, np.int64)
-        _carry(self.starts, self.event, self.known, self.batch, winner)
+        _carry(self.starts, self._best, winner)
         return winner

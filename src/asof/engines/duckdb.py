@@ -19,9 +19,10 @@ import duckdb
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
+from asof.compute.arrays import Ints
 from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
 from asof.engines import expression, files, tables
-from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, PART, KeyFilter, Scan, Snapshot
+from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, PART, PLACE, KeyFilter, Scan, Snapshot
 from asof.errors import (
     AsofError,
     BackendError,
@@ -38,6 +39,7 @@ from asof.errors import (
 
 _SAFE_MARGIN = timedelta(days=1)
 _CSV_ROW_BYTES = 40
+_PLACED = "(SELECT *, (file_index::BIGINT << 40) + file_row_number AS asof_place FROM {sql})"
 
 
 def quote(name: str) -> str:
@@ -61,10 +63,11 @@ def literal(value: object) -> str:
 
 @dataclass(frozen=True)
 class _Source:
-    """A source as SQL: a FROM clause and the columns that it has."""
+    """A source as SQL: a FROM clause and the columns that it has; `placed` has the place of each row as well."""
 
     sql: str
     columns: dict[str, pa.DataType]
+    placed: str | None = None
 
 
 def open_database(
@@ -148,6 +151,17 @@ class DuckDBEngine:
         with self._cursor(f"source {source.source.name!r}") as cursor:
             return cursor.sql(f"select * from {found.sql}").to_arrow_table()
 
+    def fetch(self, scan: Scan, places: Ints) -> pa.Table:
+        """The values of the rows at the places that a scan with `places` gave: `place` and `v0..`, in any
+        order.
+        """
+        found = self._source(scan.source)
+        values = "".join(f", {quote(name)} AS v{i}" for i, name in enumerate(scan.values))
+        with self._cursor(f"source {scan.source.source.name!r}") as cursor:
+            cursor.register("asof_places", pa.table({"n": pa.array(places)}))
+            sql = f"SELECT asof_place AS {PLACE}{values} FROM {found.placed}"
+            return cursor.sql(f"{sql} WHERE asof_place IN (SELECT n FROM asof_places)").to_arrow_table()
+
     def count_rows(self, source: Events) -> int:
         """How many rows a source has: from metadata, for CSV guessed from its size."""
         if source not in self._counts:
@@ -222,16 +236,18 @@ class DuckDBEngine:
         source = mapped.source
         where = f"source {source.name!r}"
         sql = self._location_sql(where, source)
+        placed = _PLACED.format(sql=sql) if sql.startswith("read_parquet(") else None
         for layer in (source.columns, mapped.columns):
-            columns = self._columns(where, sql)
             if layer:
+                columns = self._columns(where, sql)
                 for name, text in layer:
                     self._check_columns(f"{where}: column {name!r}", text, columns)
                 taken = [quote(name) for name, _ in layer if name in columns]
                 star = f"* EXCLUDE ({', '.join(taken)})" if taken else "*"
                 made = ", ".join(f"({text}\n) AS {quote(name)}" for name, text in layer)
                 sql = f"(SELECT {star}, {made} FROM {sql})"
-        return _Source(sql, self._columns(where, sql))
+                placed = None if placed is None else f"(SELECT {star}, {made} FROM {placed})"
+        return _Source(sql, self._columns(where, sql), placed)
 
     def _columns(self, where: str, sql: str) -> dict[str, pa.DataType]:
         with self._cursor(where) as cursor:
@@ -296,7 +312,11 @@ class DuckDBEngine:
             picked += self._key_columns(where, source, found.columns)
         if scan.partitions > 1:
             picked.append(f"{_part_sql(', '.join(keys), scan.partitions)} AS {PART}")
-        sql = f"SELECT {', '.join(picked)} FROM {found.sql}{self._where(scan, keys, found.columns)}"
+        relation = found.sql
+        if scan.places and found.placed is not None:
+            relation = found.placed
+            picked.append(f"asof_place AS {PLACE}")
+        sql = f"SELECT {', '.join(picked)} FROM {relation}{self._where(scan, keys, found.columns)}"
         if source.sequence is not None:
             self._need(where, source.sequence, found.columns)
             sql += f" ORDER BY {quote(source.sequence)}"

@@ -8,10 +8,13 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from asof.compute.arrays import Ints
 from asof.define.source import Events, Mapped
 from asof.types import DType
 
-EVENT, KNOWN, KEY, HASH, DELETED, PART = "event_us", "known_us", "event_key", "event_hash", "deleted", "part"
+EVENT, KNOWN = "event_us", "known_us"
+KEY, HASH, DELETED = "event_key", "event_hash", "deleted"
+PART, PLACE = "part", "place"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Scan:
         more than needed.
         key_filters: only rows with such keys, one for each entity key or none at all; a hint as well.
         partitions: number of hash partitions of the entity keys to tell in `part`.
+        places: tell in `place` where each row stands, for `fetch`, if the source can find rows again.
     """
 
     source: Mapped
@@ -51,6 +55,7 @@ class Scan:
     event_range: tuple[int, int] | None = None
     key_filters: tuple[KeyFilter | None, ...] = ()
     partitions: int = 1
+    places: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,12 @@ class Engine(Protocol):
         """Columns of a source, derived and mapped ones included, with their Arrow types."""
         ...
 
-    def check_expression(self, where: str, sql: str) -> tuple[str, ...]:
-        """The columns that an SQL expression reads; raises InvalidExpression where it is no plain expression."""
-        ...
-
     def read(self, scan: Scan, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The rows of a scan, batch by batch, always in the same order, and their schema."""
+        ...
+
+    def fetch(self, scan: Scan, places: Ints) -> pa.Table:
+        """The values of the rows at the places that a scan with `places` gave: `place` and `v0..`, in any order."""
         ...
 
     def load(self, source: Mapped | str) -> pa.Table:

@@ -4,6 +4,7 @@ nothing revises.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from asof.compute.asof import AsOf
 from asof.compute.entity_index import EntityIndex
 from asof.define.source import parts_of
 from asof.define.window import END_US
-from asof.engines.scan import EVENT, KNOWN, Engine, Scan
+from asof.engines.scan import EVENT, KNOWN, PLACE, Engine, Scan
 from asof.flows.feature_columns import Asked, GroupColumns, Settings, query_order
 from asof.flows.groups import Group
 from asof.flows.read_history import BATCH_ROWS, count_batch, scans_of
@@ -41,9 +42,13 @@ class _Kept:
         if self.rows > _COMPACT * self.place.size:
             self._compact()
 
-    def _compact(self) -> None:
+    def best(self) -> tuple[Ints, pa.Table]:
+        """The spine rows that have a row, and their rows."""
         used = np.flatnonzero(self.place >= 0)
-        table = taken(pa.concat_tables(self.tables), self.place[used])
+        return used, taken(pa.concat_tables(self.tables), self.place[used])
+
+    def _compact(self) -> None:
+        used, table = self.best()
         self.place[used] = np.arange(used.size)
         self.tables, self.rows = [table], int(used.size)
 
@@ -76,14 +81,21 @@ def _stream(
     engine: Engine, group: Group, scan: Scan, index: EntityIndex, best: AsOf, kept: _Kept, settings: Settings,
     made: GroupColumns,
 ) -> None:  # fmt: skip
+    """Find the best rows of one source. Where it can find rows again, their values are read at the end, and
+    only theirs.
+    """
     name = scan.source.source.name
     total = engine.count_rows(scan.source.source)
     with settings.run.stage("read", asset=name) as stage:
-        schema, batches = engine.read(scan, BATCH_ROWS)
-        group.check_types(scan, schema)
+        whole, batches = engine.read(scan, BATCH_ROWS)
+        group.check_types(scan, whole)
         values = [f"v{i}" for i in range(len(scan.values))]
-        kept.schema = pa.schema([schema.field(name) for name in (*values, EVENT)])
-        for batch in batches:
+        kept.schema = pa.schema([whole.field(name) for name in (*values, EVENT)])
+        placed, places = engine.read(replace(scan, values=(), predicates=(), places=True), BATCH_ROWS)
+        late = PLACE in placed.names
+        columns = [PLACE, EVENT] if late else [*values, EVENT]
+        found = _Kept(kept.place.size)
+        for batch in places if late else batches:
             count_batch(made.stats, batch, len(scan.keys))
             stage.rows += batch.num_rows
             stage.bytes += batch.nbytes
@@ -92,7 +104,20 @@ def _stream(
             made.late += int(np.count_nonzero((known > event) & (entity >= 0)))
             slots, rows = best.offer(entity, event, known)
             if slots.size:
-                kept.keep(slots, pa.Table.from_batches([taken(batch.select([*values, EVENT]), rows)]))
+                found.keep(slots, pa.Table.from_batches([taken(batch.select(columns), rows)]))
+        if found.tables:
+            slots, table = found.best()
+            kept.keep(slots, _with_values(engine, scan, table, kept.schema) if late else table)
+
+
+def _with_values(engine: Engine, scan: Scan, table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The values of rows of which only the places are known so far."""
+    places = ints(table[PLACE])
+    fetched = engine.fetch(scan, np.unique(places))
+    order = np.argsort(ints(fetched[PLACE]))
+    rows = order[np.searchsorted(ints(fetched[PLACE])[order], places)]
+    values = taken(fetched.drop_columns([PLACE]), rows)
+    return values.append_column(EVENT, table[EVENT]).cast(schema)
 
 
 def _times(batch: pa.RecordBatch, scan: Scan, index: EntityIndex) -> tuple[Ints, Ints, Ints]:
