@@ -151,3 +151,10 @@ def test_usage_adds_up_the_ledger(project: Path) -> None:
 def test_help_and_version_are_there(project: Path) -> None:
     assert "training-set" in run(project, "--help").stdout
     assert run(project, "--version").stdout.startswith("asof, version ")
+
+
+def test_paths_on_the_command_line_start_where_the_user_stands(project: Path) -> None:
+    done = run(project.parent, "training-set", "risk", "--project", project.name, "--spine", f"{project.name}/spine.parquet",
+               "--out", f"{project.name}/o.parquet")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (project / "o.parquet").exists()

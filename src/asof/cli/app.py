@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 
 import click
@@ -58,8 +59,9 @@ def _tell(error: AsofError, *, as_json: bool) -> int:
         click.echo(json.dumps(error.as_dict(), default=str))
     else:
         message, _, hint = str(error).partition("\nhint: ")
-        click.echo(click.style("error: ", fg="red") + message, err=True)
+        color = False if "NO_COLOR" in os.environ else None
+        click.echo(click.style("error: ", fg="red") + message, err=True, color=color)
         if hint:
-            click.echo(click.style("hint: ", fg="cyan") + hint, err=True)
+            click.echo(click.style("hint: ", fg="cyan") + hint, err=True, color=color)
     logging.getLogger("asof").debug("cause", exc_info=error)
     return MISUSED if isinstance(error, DefinitionError | ConfigError | ProjectNotFound) else FAILED

@@ -27,8 +27,10 @@ def command(*, project: str, as_json: bool) -> int:
         for finding in findings:
             click.echo(f"{finding.kind.replace('_', ' ')} {finding.name}: {finding.error}", err=True)
         kinds = ("feature_view", "feature_service", "label")
-        counts = ", ".join(
-            f"{len(opened.definitions.list(kind))} {kind.replace('_', ' ')}s" for kind in kinds
-        )
-        click.echo(f"{len(findings)} problems in {counts}", err=True)
+        counts = ", ".join(_counted(len(opened.definitions.list(k)), k.replace("_", " ")) for k in kinds)
+        click.echo(f"{_counted(len(findings), 'problem')} in {counts}", err=True)
     return 2 if findings else 0
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -49,11 +49,9 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    r"""Build the training set of SERVICE for the rows of a spine, as known at each row's time.
+    """Build the training set of SERVICE for the rows of a spine, as known at each row's time.
 
-    \b
-    Example:
-      asof training-set ach_risk --spine payments.parquet --label returned --out training.parquet
+    Example: asof training-set ach_risk --spine payments.parquet --label returned --out training.parquet
     """
     from asof.cli.console import ProgressBars
     from asof.clock import from_us, parse_time

@@ -145,7 +145,7 @@ class DuckDBEngine:
     def load(self, source: Mapped | str) -> pa.Table:
         """All columns and rows of a source, or of a query of the user's own."""
         if isinstance(source, str):
-            with self._cursor("query") as cursor:
+            with self._cursor("spine query") as cursor:
                 return cursor.sql(source).to_arrow_table()
         found = self._source(source)
         with self._cursor(f"source {source.source.name!r}") as cursor:
@@ -468,7 +468,7 @@ def _translated(where: str) -> Generator[None]:
         raise LimitError(f"{where}: out of memory", hint="raise memory_limit or set spill_dir") from exc
     except (duckdb.ParserException, duckdb.BinderException, duckdb.SyntaxException) as exc:
         text = str(exc).partition("\n")[0]
-        raise InvalidExpression(f"{where}: {text}", hint="check the SQL in its definition") from exc
+        raise InvalidExpression(f"{where}: {text}", hint="check the SQL") from exc
     except duckdb.CatalogException as exc:
         raise DefinitionError(f"{where}: {str(exc).partition(chr(10))[0]}") from exc
     except (duckdb.InvalidInputException, duckdb.SerializationException) as exc:

@@ -38,7 +38,8 @@ def check_expression(where: str, sql: str, serialize: Callable[[str], str]) -> t
     if answer["error"]:
         raise InvalidExpression(
             f"{where}: {sql!r} is not an SQL expression: {answer['error_message']}",
-            hint="an expression over the row's columns, for example \"amount > 100 and direction = 'debit'\"",
+            hint="an expression over the row's columns, for example \"amount > 100 and direction = 'debit'\";"
+            " a column whose name is an SQL word is quoted: '\"at\"'",
             sql=sql,
         )
     node = _single(answer["statements"])

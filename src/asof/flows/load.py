@@ -82,24 +82,36 @@ def _below(thing: object) -> list[object]:
 
 
 def load_modules(root: Path, patterns: Iterable[str]) -> list[ModuleType]:
-    """The modules that the patterns name, run in the order of the patterns and by name; each can import its
-    neighbours.
+    """The modules that the patterns name, run in the order of the patterns and by name; each once, and each can
+    import its neighbours. They leave no trace in `sys.modules`, so that every load is fresh and projects do not mix.
 
     Raises:
-        DefinitionError: a definition in a module is wrong, told with file and line. UserCodeError: a module
-        raised.
+        DefinitionError: a definition in a module is wrong, told with file and line.
+        UserCodeError: a module raised.
     """
     files = list(dict.fromkeys(f for pattern in patterns for f in sorted(root.glob(pattern)) if f.is_file()))
     sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
     try:
+        _forget(root)
         return [_run(file, root) for file in files if file.name != "__init__.py"]
     finally:
         sys.path.remove(str(root))
+        _forget(root)
+
+
+def _forget(root: Path) -> None:
+    for name, module in list(sys.modules.items()):
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if any(place and Path(place).is_relative_to(root) for place in places):
+            del sys.modules[name]
 
 
 def _run(file: Path, root: Path) -> ModuleType:
     relative = file.relative_to(root)
     name = ".".join(relative.with_suffix("").parts)
+    if name in sys.modules:  # a neighbour has imported it
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UserCodeError(f"{relative}: cannot be loaded as a module", file=str(relative))

@@ -4,6 +4,7 @@ done with it.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -179,6 +180,7 @@ def open(path: str | Path = ".", *, meter: Meter | None = None, clock: Clock | N
     """
     root = Path(path).resolve()
     config = load_config(root, os.environ)
+    logging.getLogger("asof").setLevel(config.log_level.upper())
     project = Project(config=config, meter=meter, clock=clock)
     for module in load_modules(root, config.definitions):
         for value in list(vars(module).values()):

@@ -105,7 +105,18 @@ def check_target(target: Path) -> Path:
 
 
 def read_manifest(path: str | Path) -> str | None:
-    """The manifest in the metadata of a written training set, as JSON; None where there is none."""
-    metadata = pq.read_schema(str(path)).metadata or {}
-    found = metadata.get(_MANIFEST_KEY)
+    """The manifest in the metadata of a written Parquet or Arrow file, as JSON; None where there is none.
+
+    Raises:
+        DataError: neither Parquet nor Arrow.
+    """
+    try:
+        schema = (
+            pq.read_schema(str(path)) if Path(path).suffix == ".parquet" else ipc.open_file(str(path)).schema
+        )
+    except (OSError, pa.ArrowInvalid) as exc:
+        raise DataError(
+            f"{str(path)!r}: is no Parquet or Arrow file", hint="CSV files carry no manifest"
+        ) from exc
+    found = (schema.metadata or {}).get(_MANIFEST_KEY)
     return None if found is None else found.decode()

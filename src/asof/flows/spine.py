@@ -61,6 +61,10 @@ class Spine:
                 column=name,
             )
         try:
+            if dtype.kind == "decimal" and pa.types.is_integer(column.type):
+                column = column.cast(
+                    pa.decimal128(38, dtype.scale)
+                )  # Arrow asks for room for any int64 first
             return column.cast(wanted)
         except pa.ArrowInvalid as exc:
             raise WrongType(f"spine: a value of column {name!r} does not fit {dtype}", column=name) from exc
@@ -118,7 +122,7 @@ def _read(data: SpineLike, engine: Engine) -> pa.Table:
                 f"spine: {text!r} is neither a file asof reads nor a query",
                 hint=f"files: {', '.join(_FILES)}; queries start with SELECT, WITH or FROM",
             )
-        return _read_all(engine, Events("spine", location(text), event_time=TIME))
+        return _read_all(engine, Events("spine", location(str(Path(text).absolute())), event_time=TIME))
     if isinstance(data, Parquet | CSV | ArrowFile | DuckDBTable | InMemory):
         return _read_all(engine, Events("spine", data, event_time=TIME))
     if hasattr(data, "__arrow_c_stream__"):
