@@ -31,8 +31,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def build(folder: Path = FOLDER, *, spine: str = SPINE, quiet: bool = False) -> TrainingSet:
-    """The transactions of the project in a folder, with their features as known on their days."""
+def build(folder: Path, spine: str, *, quiet: bool = False) -> TrainingSet:
+    """The spine's transactions with their features as known on their days, from the project in a folder."""
     with ProgressBars(quiet=quiet) as bars:
         return asof.open(folder).training_set(
             expense_category.name, spine=spine, time="trans_date", row_id="row_id", progress=bars.step
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.out is not None:
         make_folder(options.out)
-    made = build(quiet=options.quiet)
+    made = build(FOLDER, SPINE, quiet=options.quiet)
     tell = (
         (lambda _: None) if options.quiet else (lambda name: print(f"training {name} ...", file=sys.stderr))
     )

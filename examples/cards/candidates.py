@@ -73,6 +73,15 @@ class _History:
         return np.where(self.pairs[place] == pairs, self.values[place], 0.0)
 
 
+def category_book(table: pa.Table) -> list[str]:
+    """All categories in a table of transactions and in their histories, in order."""
+    lists = [f"{entity}_{kind}" for kind in ("top_365d", "newest") for entity in ENTITIES]
+    columns = [table["category"], *(pc.list_flatten(table[name]) for name in lists)]
+    columns += [pa.chunked_array([c.keys for c in table[f"{e}_categories_365d"].chunks]) for e in ENTITIES]
+    found = {name for column in columns for name in pc.unique(column).to_pylist() if name is not None}
+    return sorted(found)
+
+
 def build_candidates(table: pa.Table, book: Sequence[str], name_scores: Floats) -> Candidates:
     """The candidates of a table's transactions and their features.
 

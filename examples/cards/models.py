@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
@@ -23,7 +24,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
-from examples.cards.candidates import Candidates, build_candidates
+from examples.cards.candidates import Candidates, build_candidates, category_book
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -63,8 +64,8 @@ def split_rows(table: pa.Table) -> Split:
 
 def compare(table: pa.Table, told: Callable[[str], None] = lambda _: None) -> list[Result]:
     """Every way of guessing, judged on the same test rows; `told` is called with the name of what is at work."""
-    book = sorted(set(table["category"].to_pylist()))
-    truth = np.array([book.index(category) for category in table["category"].to_pylist()])
+    book = category_book(table)
+    truth = pc.index_in(table["category"], value_set=pa.array(book)).to_numpy().astype(np.int64)
     split = split_rows(table)
     merchants = table["merchant"].to_pylist()
     majority = int(np.bincount(truth[split.past]).argmax())

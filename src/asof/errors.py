@@ -16,8 +16,8 @@ AsofError
 │   ├── CorruptSource                           a file that is half-written or not what its name says
 │   ├── DuplicateRows                           ids that should be unique are not
 │   └── NumericOverflow    (OverflowError)      a number that does not fit; never wrapped
-├── BackendError           (RuntimeError)       an engine, store, stream or provider failed; `.retryable` says
-whether to try again ├── LimitError             (RuntimeError)       a budget, rate, memory limit or deadline
+├── BackendError           (RuntimeError)       an engine, store, stream or provider failed; `.retryable`?
+├── LimitError             (RuntimeError)       a budget, rate, memory limit or deadline
 └── MissingExtra           (ImportError)        an optional dependency is not installed
 ```
 

@@ -11,12 +11,12 @@ from tests.equality.definitions import ENTITIES, OPTIONS, events
 from tests.equality.strategies import feature_lists, histories, instants, spines
 
 
-def union_of(one, other, options, others):
+def union_of(one, other, options, others, **more):
+    """Two sources under the first one's columns; the second has other names, a derived column and another `b`."""
     renamed = other.rename_columns({"s": "label", "i": "raw"})
     second = events("second", renamed, others, columns={"twice": "2 * raw"})
-    return asof.Union(
-        "both", [events("first", one, options), second.mapped(s="upper(label)", i="twice", b="not b")]
-    )
+    mapped = second.mapped(s="upper(label)", i="twice", b="not b", **more)
+    return asof.Union("both", [events("first", one, options), mapped])
 
 
 @given(
@@ -27,3 +27,10 @@ def test_a_union_of_two_sources(entity, one, other, options, others, features, s
     source = union_of(one, other, options, others)
     view = asof.FeatureView("view", entity=entity, source=source, features=features)
     check(asof.FeatureService("service", [view]), spine, as_known=as_known, cutoff_us=cutoff)
+
+
+@given(ENTITIES, histories(), histories(), OPTIONS, OPTIONS, feature_lists(latest=False), spines(own=True))
+def test_the_own_row_of_a_union(entity, one, other, options, others, features, spine):
+    source = union_of(one, other, options, others)
+    view = asof.FeatureView("view", entity=entity, source=source, features=features)
+    check(asof.FeatureService("service", [view], own_row=True), spine)

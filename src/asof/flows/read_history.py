@@ -57,11 +57,13 @@ class _Rows:
         if not self.keyed and np.count_nonzero(group >= 0) < _SPARSE * group.size:
             batch, group = kept(batch, group >= 0), group[group >= 0]
         self.group.append(group)
-        self.event.append(_micros(batch.column(EVENT), 0))
+        self.event.append(
+            ints(batch.column(EVENT), END_US)
+        )  # a row without an event time is never known either
         if KNOWN in batch.schema.names:
-            self.known.append(_micros(batch.column(KNOWN), END_US))
+            self.known.append(ints(batch.column(KNOWN), END_US))
         elif self.delay_us:
-            self.known.append(self.event[-1] + self.delay_us)
+            self.known.append(np.minimum(self.event[-1] + self.delay_us, END_US))
         if DELETED in batch.schema.names:
             self.deleted.append(filled(batch.column(DELETED), null=False).astype(np.bool_))
         for name in batch.schema.names:
@@ -133,10 +135,6 @@ def count_batch(stats: ReadStats, batch: pa.RecordBatch, key_columns: int) -> No
     stats.without_event_time += batch.column(EVENT).null_count
     if KNOWN in batch.schema.names:
         stats.without_known_at += batch.column(KNOWN).null_count
-
-
-def _micros(column: pa.Array, null: int) -> Ints:
-    return ints(column, null)
 
 
 def _joined(parts: list[Ints]) -> Ints:
