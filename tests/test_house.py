@@ -147,6 +147,8 @@ def _target(found: Import) -> str:
 def _room(name: str) -> str:
     """The room of a module of ours: `compute` for asof.compute.kernels, `` for asof.errors and for asof itself."""
     parts = name.split(".")
+    if parts[-1] == "__main__":
+        return "__main__"
     module = BY_NAME.get(".".join(parts[:2]))
     return "" if len(parts) < 2 or (module and not module.path.endswith("__init__.py")) else parts[1]
 

@@ -65,17 +65,17 @@ class Kernel(Generic[P, R]):
         return self._announcing(made)
 
     def _announcing(self, made: Any) -> Any:
-        if _state["listener"] is None:
-            return made
-        compile_one = made.compile
+        cache = made._cache  # noqa: SLF001 - the one place where Numba says whether a kernel is on disk
+        load_one = cache.load_overload
 
-        def compile_and_tell(signature: Any) -> Any:
+        def load_or_tell(signature: Any, target: Any) -> Any:
+            found = load_one(signature, target)
             listener = _state["listener"]
-            if listener is not None:
+            if found is None and listener is not None:
                 listener(self.__name__)
-            return compile_one(signature)
+            return found
 
-        made.compile = compile_and_tell
+        cache.load_overload = load_or_tell
         return made
 
 

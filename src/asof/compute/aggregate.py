@@ -280,7 +280,7 @@ def _topk(folder: Folder) -> Result:
     coded, k = folder.column.coded(), int(folder.feature.param("k"))
     codes = _out(folder, "int64", k)
     size = max(1, len(coded.dictionary or ()))
-    folder.run(kernels.frequent_codes, coded.values, folder.mask, size, k, codes)
+    folder.run(kernels.frequent_codes, coded.values, folder.use, folder.mask, size, k, codes)
     return Result(DType("list", item=coded.dtype), codes.array, codes.array >= 0, coded.dictionary)
 
 
@@ -288,7 +288,7 @@ def _quantile(folder: Folder) -> Result:
     numbers, codes = np.unique(bucket_numbers(_floats(folder)), return_inverse=True)
     rank = _out(folder, "int64")
     quantile, size = float(folder.feature.param("q")), max(1, numbers.size)
-    folder.run(kernels.rank_code, codes.astype(np.int64), folder.mask, size, quantile, rank)
+    folder.run(kernels.rank_code, codes.astype(np.int64), folder.use, folder.mask, size, quantile, rank)
     valid = rank.array >= 0
     values = bucket_values(numbers)[np.where(valid, rank.array, 0)] if numbers.size else np.zeros(folder.size)
     return Result(FLOAT64, values, valid)

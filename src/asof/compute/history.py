@@ -31,7 +31,8 @@ class Part:
     """Rows of one source in order of arrival.
 
     `group` is the number of the row's entity, -1 where it matches none (it may still supersede another row);
-    `known` None means known when it happened; `own_code` numbers the event keys that the spine's own rows
+    `known` None means known when it happened; `delayed` that `known` is
+    a declared delay, the same for all; `own_code` numbers the event keys that the spine's own rows
     carry.
     """
 
@@ -43,6 +44,7 @@ class Part:
     keys: EventKeys | None = None
     deleted: Bools | None = None
     own_code: Ints | None = None
+    delayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class History:
             own=rows.extra,
             own_code=_own_codes(parts, order),
             threads=threads,
-            late=int(np.count_nonzero(sorted_known[: order.size] > sorted_event[: order.size])),
+            late=sum(_late(part) for part in parts),
         )
 
     @property
@@ -185,6 +187,15 @@ class History:
                 np.cumsum(np.where(mask, values, 0), out=made[1:])
             self._prefixes[name] = made
         return made
+
+
+def _late(part: Part) -> int:
+    """How many rows of the entities asked for became known after they happened (a declared delay is no
+    lateness).
+    """
+    if part.known is None or part.delayed:
+        return 0
+    return int(np.count_nonzero((part.known > part.event) & (part.group >= 0)))
 
 
 class _Sorter:

@@ -15,7 +15,7 @@ rows that are final and count for the feature (`mask` alone says which rows coun
 Every kernel works on queries [q0, q1) and writes only there, so ranges run on several threads.
 """
 
-# ruff: noqa: ANN001, ANN201
+# ruff: noqa: ANN001, ANN201, C901 - kernels are loops over arrays, written out
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
 
@@ -331,14 +331,21 @@ def count_codes(h, q, codes, use, valid, size, q0, q1, out):
 
 
 @kernel
-def frequent_codes(h, q, codes, valid, size, top, q0, q1, out):
+def frequent_codes(h, q, codes, use, valid, size, top, q0, q1, out):
     """The `top` most frequent codes, ties by smaller code; -1 where there are fewer."""
     a, p, b, vis, own = q
     counts = np.zeros(size, np.int64)
     seen = np.empty(size, np.int64)
     for k in range(q0, q1):
         n = 0
-        i = following(a[k] - 1, h, p[k], b[k], own[k], vis[k])
+        for i in range(a[k], p[k]):
+            if use[i]:
+                c = codes[i]
+                if counts[c] == 0:
+                    seen[n] = c
+                    n += 1
+                counts[c] += 1
+        i = following(p[k] - 1, h, p[k], b[k], own[k], vis[k])
         while i >= 0:
             if valid[i]:
                 c = codes[i]
@@ -363,7 +370,7 @@ def frequent_codes(h, q, codes, valid, size, top, q0, q1, out):
 
 
 @kernel
-def rank_code(h, q, codes, valid, size, quantile, q0, q1, out):
+def rank_code(h, q, codes, use, valid, size, quantile, q0, q1, out):
     """The code at 0-based rank floor(quantile * (n - 1)) among the valid visible rows in order of code; -1
     when empty.
     """
@@ -373,7 +380,14 @@ def rank_code(h, q, codes, valid, size, quantile, q0, q1, out):
         n = 0
         smallest = size
         largest = -1
-        i = following(a[k] - 1, h, p[k], b[k], own[k], vis[k])
+        for i in range(a[k], p[k]):
+            if use[i]:
+                c = codes[i]
+                counts[c] += 1
+                n += 1
+                smallest = min(smallest, c)
+                largest = max(largest, c)
+        i = following(p[k] - 1, h, p[k], b[k], own[k], vis[k])
         while i >= 0:
             if valid[i]:
                 c = codes[i]

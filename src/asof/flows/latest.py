@@ -101,7 +101,8 @@ def _stream(
             stage.bytes += batch.nbytes
             settings.progress("read", name, stage.rows, max(total, stage.rows))
             entity, event, known = _times(batch, scan, index)
-            made.late += int(np.count_nonzero((known > event) & (entity >= 0)))
+            if KNOWN in batch.schema.names:
+                made.late += int(np.count_nonzero((known > event) & (entity >= 0)))
             slots, rows = best.offer(entity, event, known)
             if slots.size:
                 found.keep(slots, pa.Table.from_batches([taken(batch.select(columns), rows)]))

@@ -86,6 +86,7 @@ class _Rows:
             keys=_event_keys(columns) if self.keyed and HASH in columns else None,
             deleted=np.concatenate(self.deleted) if self.deleted else None,
             own_code=_own_codes(columns.get(KEY), own_keys),
+            delayed=KNOWN not in types.names,
         )
 
 

@@ -87,6 +87,12 @@ class Report:
             f" {source.late_rows:,} late, {source.missing_entities:,} spine rows without history"
             for source in self.sources
         )
+        lines.extend(
+            f"    {source.source}: {source.without_key:,} rows without a key, {source.without_event_time:,} without an"
+            f" event time, {source.without_known_at:,} without a known-at time"
+            for source in self.sources
+            if source.without_key or source.without_event_time or source.without_known_at
+        )
         for label in self.labels:
             share = "-" if label.positive_share is None else f"{label.positive_share:.2%}"
             lines.append(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
-from asof.errors import DataError, MissingExtra
+from asof.errors import DataError, MissingExtra, UnknownName, did_you_mean
 from asof.flows.manifest import Manifest
 from asof.flows.report import Report
 
@@ -55,6 +56,20 @@ class TrainingSet:
         except ImportError as exc:
             raise MissingExtra("to_polars()", "polars") from exc
         return polars.from_arrow(self.table)
+
+    def select(self, names: Sequence[str]) -> TrainingSet:
+        """The same training set with these columns only, in this order.
+
+        Raises:
+            UnknownName: a column that it does not have.
+        """
+        for name in names:
+            if name not in self.table.column_names:
+                hint = did_you_mean(name, self.table.column_names)
+                raise UnknownName(f"the training set has no column {name!r}", hint=hint, column=name)
+        table = self.table.select(list(names))
+        columns = {name: str(table.schema.field(name).type) for name in names}
+        return TrainingSet(table, self.report, replace(self.manifest, columns=columns))
 
     def write(self, path: str | Path) -> Path:
         """Write the table to a Parquet, CSV or Arrow file, by the name's ending; the whole file or nothing.
