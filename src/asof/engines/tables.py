@@ -60,9 +60,9 @@ def _find_remote(where: str, paths: Sequence[str]) -> tuple[pafs.FileSystem, lis
     filesystem: pafs.FileSystem | None = None
     for path in paths:
         try:
-            filesystem, place = pafs.FileSystem.from_uri(path.partition("*")[0])
-            folder = place if "*" not in path else place.rpartition("/")[0]
-            infos = _list(filesystem, folder, recursive="**" in path or "/" in path.partition("*")[2])
+            fixed, star, rest = path.partition("*")
+            filesystem, folder = pafs.FileSystem.from_uri(fixed.rpartition("/")[0] if star else path)
+            infos = _list(filesystem, folder, recursive="/" in rest or rest.startswith("*"))
         except (OSError, pa.ArrowInvalid) as exc:
             raise BackendError(f"{where}: cannot reach {path!r}", retryable=True) from exc
         pattern = path.partition("://")[2].partition("?")[0]

@@ -1,0 +1,94 @@
+"""What the demo prints: the training sets in a few lines, the models' numbers, what they mean, where things are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from asof.flows.report import Report
+from asof.flows.result import TrainingSet
+from examples.ach_return_risk.bank import SPINE
+from examples.ach_return_risk.train import BOOSTING, HINDSIGHT, KNOWN, Result
+
+_WINDOW = "count_7d"
+
+
+def training_sets(known: TrainingSet) -> str:
+    """The report's key lines, in words."""
+    report = known.report
+    label = report.labels[0]
+    moved = next(source for source in report.sources if source.source == "transactions")
+    leak = next(feature for feature in report.features if feature.name == _WINDOW)
+    return "\n".join([
+        f"{report.spine_rows:,} debits ask for {len(report.features)} features and the label {label.name!r}",
+        f"  label      {label.mature:,} are final at the cut-off ({label.positive_share:.2%} returned);"
+        f" {label.immature:,} are not and are dropped",
+        f"  late       {moved.late_rows:,} of {moved.rows:,} rows of {moved.source} were known after they happened",
+        f"  hindsight  would have leaked into {_leaking(report)} features; into {_WINDOW} alone {leak.hidden_rows:,} rows"
+        f" that were not known yet, into {leak.affected_rows / report.spine_rows:.0%} of the debits",
+    ])  # fmt: skip
+
+
+def _leaking(report: Report) -> int:
+    return sum(1 for feature in report.features if feature.hidden_rows)
+
+
+def models(results: Sequence[Result]) -> str:
+    """The models' numbers as a text table."""
+    head = (
+        f"{'model':<21}{'trained on':<11}{'used on':<10}{'AUC ROC':>8}{'avg precision':>15}{'prec@1%':>9}{'prec@5%':>9}"
+        f"{'Brier':>8}{'exp/act':>9}"
+    )
+    lines = [head, "-" * len(head)]
+    lines.extend(
+        f"{r.model:<21}{r.trained:<11}{r.used:<10}{r.auc_roc:>8.3f}"
+        f"{f'{r.average_precision:.3f} ±{r.average_precision_error:.3f}':>15}"
+        f"{r.precision_top_1:>9.3f}{r.precision_top_5:>9.3f}{r.brier:>8.4f}{r.expected_per_actual:>9.2f}"
+        for r in results
+    )
+    note = "prec@1%: returned among the riskiest 1 % of debits; exp/act: returns that the scores add up to, per return;"
+    return "\n".join([*lines, f"{note}\n±: standard error"])
+
+
+def find(results: Sequence[Result], trained: str, used: str, model: str = BOOSTING) -> Result:
+    """One model's result in one scenario."""
+    return next(r for r in results if (r.model, r.trained, r.used) == (model, trained, used))
+
+
+def meaning(results: Sequence[Result]) -> str:
+    """What the table says, in two sentences."""
+    promised, kept, honest = (
+        find(results, *scenario).average_precision
+        for scenario in ((HINDSIGHT, HINDSIGHT), (HINDSIGHT, KNOWN), (KNOWN, KNOWN))
+    )
+    return (
+        f"Trained with hindsight, {BOOSTING} promises an average precision of {promised:.3f} and keeps {kept:.3f}"
+        f" ({kept / promised - 1:+.0%})\nwhen it has to live on what is known. Trained as known it promises what it"
+        f" keeps: {honest:.3f}."
+    )
+
+
+def places(folder: Path, cutoff: datetime) -> str:
+    """Where everything is, and the commands to go on with."""
+    asof = f"{_relative(Path(sys.executable))} -m asof"
+    where = _relative(folder)
+    return "\n".join([
+        f"{where} is a project folder:",
+        "  asof.toml, definitions.py    settings and definitions, yours to change",
+        "  data/, payments.parquet      the simulated bank, and the debits that ask for features",
+        "  known.parquet, hindsight.parquet, metrics.json, picture.png",
+        "Go on with",
+        f"  {asof} check --project {where}",
+        f"  {asof} training-set ach_risk --project {where} --spine {where / SPINE} --label returned"
+        f" --cutoff {cutoff:%Y-%m-%dT%H:%M:%SZ} --out {where / 'mine.parquet'}",
+        f"  {asof} usage --project {where}",
+        f"or in Python: asof.open({str(where)!r}).training_set('ach_risk', spine={str(where / SPINE)!r}, ...)",
+    ])  # fmt: skip
+
+
+def _relative(path: Path) -> Path:
+    """The path as seen from here, where it is below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
