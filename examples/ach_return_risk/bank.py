@@ -1,8 +1,8 @@
 """The project folder: the template, a simulated bank's tables, and the debits that ask for features.
 
-    OUT/asof.toml, OUT/definitions.py   the template in project/, the user's from then on
-    OUT/data/*.parquet                  transactions, profiles, logins, ach_debits, ach_returns
-    OUT/payments.parquet                the spine: every ACH debit as it is when it is started
+OUT/asof.toml, OUT/definitions.py   the template in project/, the user's from then on
+OUT/data/*.parquet                  transactions, profiles, logins, ach_debits, ach_returns
+OUT/payments.parquet                the spine: every ACH debit as it is when it is started
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def run(options: Options) -> None:
 
     split = split_rows(made[KNOWN].table, cutoff)
     results = train(made, split, options, steps)
-    print(f"\n{split}\n\n{tables.models(results)}\n\n{tables.meaning(results)}")
+    says = tables.meaning(results, int(split.returned[split.test].sum()))
+    print(f"\n{split}\n\n{tables.models(results)}\n\n{says}")
 
     draw(project, made, split, results, options, steps)
     write_metrics(options.out, split, results, steps)
@@ -66,8 +67,7 @@ def simulate_bank(options: Options, steps: Steps) -> datetime:
         write_bank(bank, options.out)
         step.show("write", "bank", 1, 1)
         step.rows = _rows(bank)
-    counts = ", ".join(f"{table.num_rows:,} {name}" for name, table in bank.tables.items())
-    print(f"A bank of {DAYS} days: {counts}")
+    print(f"\n{tables.bank(bank, DAYS)}")
     return bank.extracted_at
 
 

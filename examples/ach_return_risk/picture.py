@@ -16,20 +16,23 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
 
 from examples.ach_return_risk.story import Story
 from examples.ach_return_risk.tables import find
 from examples.ach_return_risk.train import HINDSIGHT, KNOWN, SCENARIOS, Result
 
+PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.3g}%")
+DASHED = (0, (4, 2))
+FEW = 20
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8a8a8a", "#222222"
 LOOKS: dict[tuple[str, str], dict[str, Any]] = {
     (KNOWN, KNOWN): {"color": BLUE, "linestyle": "-", "label": "as known: promised and kept"},
-    (HINDSIGHT, HINDSIGHT): {"color": ORANGE, "linestyle": (0, (4, 2)), "label": "hindsight: promised"},
+    (HINDSIGHT, HINDSIGHT): {"color": ORANGE, "linestyle": DASHED, "label": "hindsight: promised"},
     (HINDSIGHT, KNOWN): {"color": ORANGE, "linestyle": "-", "label": "hindsight: kept"},
 }
+MARKERS = dict(zip(LOOKS, ("o", "D", "s"), strict=True))
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -53,83 +56,143 @@ STYLE = {
 def draw(results: Sequence[Result], returned: NDArray[np.int64], story: Story, path: Path) -> None:
     """Draw the picture and write it as PNG."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(13, 9.2), facecolor="white")
-        grid = GridSpec(
-            3, 3, figure=figure, height_ratios=(1.15, 1.0, 0.42), hspace=0.12, wspace=0.26,
-            left=0.06, right=0.975, top=0.875, bottom=0.065,
-        )  # fmt: skip
-        top = grid[0, :].subgridspec(2, 3, height_ratios=(1, 0.14), wspace=0.28)
-        _precision(figure.add_subplot(top[0, 0]), results, returned)
-        _scores(figure.add_subplot(top[0, 1]), results, returned)
-        _calibration(figure.add_subplot(top[0, 2]), results, returned)
-        spending = figure.add_subplot(grid[1, :])
+        figure = Figure(figsize=(13, 9.6), facecolor="white")
+        upper = GridSpec(1, 3, figure, left=0.06, right=0.975, top=0.86, bottom=0.55, wspace=0.24)
+        lower = GridSpec(
+            2, 1, figure, left=0.06, right=0.975, top=0.43, bottom=0.045, hspace=0.2, height_ratios=(1, 0.62)
+        )
+        _heading(figure, results)
+        _precision(figure.add_subplot(upper[0]), results, returned)
+        _scores(figure.add_subplot(upper[1]), results, returned)
+        _calibration(figure.add_subplot(upper[2]), results, returned)
+        spending = figure.add_subplot(lower[0])
         _spending(spending, story)
-        _changes(figure.add_subplot(grid[2, :], sharex=spending), story)
-        _title(figure, results)
+        _changes(figure.add_subplot(lower[1], sharex=spending), story)
         figure.savefig(path, dpi=150)
 
 
-def _title(figure: Figure, results: Sequence[Result]) -> None:
-    promised, kept, honest = (find(results, *SCENARIOS[i]).average_precision for i in (1, 2, 0))
-    figure.text(
-        0.06, 0.955, "What hindsight promises, and what it keeps", fontsize=17, fontweight="bold", color=INK
-    )
+def _heading(figure: Figure, results: Sequence[Result]) -> None:
+    known, promised, kept = (find(results, *scenario).average_precision for scenario in SCENARIOS)
+    title = "Will this ACH debit be returned? What hindsight promises, and what it keeps"
+    figure.text(0.06, 0.955, title, fontsize=17, fontweight="bold")
     text = (
-        "Will this ACH debit be returned? Gradient boosting; average precision on later debits:"
-        f" trained with hindsight {promised:.2f} promised, {kept:.2f} kept; trained as known {honest:.2f}."
+        f"Average precision on later debits: trained with hindsight {promised:.2f} promised, {kept:.2f} kept;"
+        f" trained on what was known {known:.2f} promised and kept."
     )
-    figure.text(0.06, 0.928, text, fontsize=11, color=INK)
+    figure.text(0.06, 0.924, text, fontsize=11.5)
 
 
 def _precision(axes: Axes, results: Sequence[Result], returned: NDArray[np.int64]) -> None:
+    """Precision over recall, from the point on where enough debits are flagged to speak of a share."""
     for scenario in SCENARIOS:
-        precision, recall, _ = precision_recall_curve(returned, find(results, *scenario).scores)
-        axes.plot(recall, np.maximum.accumulate(precision), linewidth=2, **LOOKS[scenario])
-    axes.axhline(returned.mean(), color=GREY, linewidth=1, linestyle=":")
-    axes.annotate(
-        "chance", (1.0, float(returned.mean())), (0, 4), textcoords="offset points", ha="right", color=GREY
-    )
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="share of the returns that are found")
-    axes.set_title("Precision: returned among the debits flagged")
+        hits = np.cumsum(returned[np.argsort(-find(results, *scenario).scores, kind="stable")])
+        flagged = np.arange(1, hits.size + 1)
+        axes.plot((hits / hits[-1])[FEW:], (hits / flagged)[FEW:], linewidth=2, **LOOKS[scenario])
+    base = float(returned.mean())
+    axes.axhline(base, color=GREY, linewidth=1, linestyle=":")
+    axes.annotate("all debits", (0, base), (4, 4), textcoords="offset points", color=GREY)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="share of all returns that is found", ylabel="share of flagged debits that come back")
+    axes.set_title("Precision and recall")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(loc="upper right", handlelength=2.6)
+    axes.legend(loc="upper right", bbox_to_anchor=(1.03, 1.03), handlelength=2.2, fontsize=9)
 
 
 def _scores(axes: Axes, results: Sequence[Result], returned: NDArray[np.int64]) -> None:
-    came_back = returned == 1
+    """The same model and the same debits, with features that know the future and with those it gets in use."""
     for scenario in SCENARIOS[1:]:
-        scores = np.sort(find(results, *scenario).scores[came_back])
+        scores = np.sort(find(results, *scenario).scores[returned == 1])
         axes.plot(scores, np.linspace(1, 0, scores.size), linewidth=2, **LOOKS[scenario])
     axes.set_xscale("log")
-    axes.set(ylim=(0, 1.02), xlabel="score of the model trained with hindsight")
-    axes.set_title("Returned debits that score at least so high")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.set(ylim=(0, 1), xlabel="score", ylabel="share that scores higher")
+    axes.set_title("One model scores the returned debits twice")
+    axes.xaxis.set_major_formatter(PERCENT)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(["on features with hindsight", "on features as known"], loc="lower left", handlelength=2.6)
 
 
 def _calibration(axes: Axes, results: Sequence[Result], returned: NDArray[np.int64]) -> None:
+    """What the scores of each sixth of the debits say, and what came; a sixth without returns has no place here."""
+    low, high = 1.0, 0.0
     for scenario in SCENARIOS:
         scores = find(results, *scenario).scores
-        parts = np.array_split(np.argsort(scores), 8)
-        expected = [float(scores[part].mean()) for part in parts]
-        actual = [float(returned[part].mean()) for part in parts]
-        axes.plot(expected, actual, linewidth=1.6, marker="o", markersize=4, **LOOKS[scenario])
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+        parts = np.array_split(np.argsort(scores, kind="stable"), 6)
+        expected = np.array([scores[part].mean() for part in parts])
+        actual = np.array([returned[part].mean() for part in parts])
+        some = actual > 0
+        axes.plot(
+            expected[some],
+            actual[some],
+            linewidth=1.6,
+            marker=MARKERS[scenario],
+            markersize=5,
+            **LOOKS[scenario],
+        )
+        low, high = min(low, *expected[some], *actual[some]), max(high, *expected[some], *actual[some])
+    line = [low / 1.3, high * 1.3]
+    axes.plot(line, line, color=GREY, linewidth=1, linestyle=":")
+    axes.set(xscale="log", yscale="log", xlim=line, ylim=line)
+    axes.set(xlabel="average score of a sixth of the debits", ylabel="share of them that comes back")
     axes.set_title("Calibration")
+    axes.annotate(
+        "more come back\nthan scores say", (0.05, 0.93), xycoords="axes fraction", va="top", color=GREY
+    )
+    axes.annotate("fewer", (0.95, 0.07), xycoords="axes fraction", ha="right", color=GREY)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PERCENT)
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _spending(axes: Axes, story: Story) -> None:
-    axes.fill_between(story.at, story.known, story.hindsight, step="post", color=ORANGE, alpha=0.13, linewidth=0)
-    axes.step(story.at, story.hindsight, where="post", color=ORANGE, linewidth=2, linestyle=(0, (4, 2)))
-    axes.step(story.at, story.known, where="post", color=BLUE, linewidth=2.2)
+    known, later = story.known, story.hindsight
+    axes.fill_between(story.at, known, later, step="post", color=ORANGE, alpha=0.14, linewidth=0)
+    axes.step(story.at, later, where="post", color=ORANGE, linewidth=2, linestyle=DASHED)
+    axes.step(story.at, known, where="post", color=BLUE, linewidth=2.2)
+    widest = int(np.argmax(np.abs(known - later)))
+    above = 1 if known[widest] >= later[widest] else -1
+    for values, text, color, side in (
+        (known, "as it was known", BLUE, above),
+        (later, "with hindsight", ORANGE, -above),
+    ):
+        place = (story.at[widest], float(values[widest]))
+        axes.annotate(
+            text, place, (6, 9 * side), textcoords="offset points", color=color, fontweight="bold",
+            va="bottom" if side > 0 else "top",
+        )  # fmt: skip
+    axes.set_title(f"One account ({story.account_id}): spent in the last 30 days, as of every third hour")
+    axes.set_xlim(story.at[0], story.at[-1])
+    axes.margins(y=0.14)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"${value:,.0f}"))
+    axes.tick_params(axis="x", labelbottom=False, length=0)
+
+
+def _word(category: str) -> str:
+    return "ACH debit" if category == "ach" else category
 
 
 def _changes(axes: Axes, story: Story) -> None:
+    """From when to when known and later history disagree about a transaction."""
+    low, high = axes.get_xlim()
     for place, change in enumerate(reversed(story.changes)):
-        begin, end = date2num(change.begin), date2num(change.end)
-        axes.plot([begin, end], [place, place], color=ORANGE if change.late else BLUE, linewidth=4, solid_capstyle="butt")
-        axes.text(end, place, f"  ${change.amount:,.0f} {change.what}", va="center", fontsize=8.5)
+        color, words = (ORANGE, "known late,") if change.late else (BLUE, "reversed")
+        begin, end = max(date2num(change.begin), low), min(date2num(change.end), high)
+        axes.plot([begin, end], [place, place], color=color, linewidth=5, solid_capstyle="butt")
+        text = f"${change.amount:,.0f} {_word(change.what)}, {words} {change.end.day} {change.end:%b}"
+        at_end = end < low + 0.8 * (high - low)
+        axes.annotate(
+            text, (end if at_end else begin, place), (6 if at_end else -6, 0), textcoords="offset points",
+            va="center", ha="left" if at_end else "right", fontsize=9,
+        )  # fmt: skip
+    axes.set_title(
+        "What was counted then and is not in hindsight, or the other way round",
+        fontsize=9.5,
+        pad=4,
+        fontweight="normal",
+    )
+    axes.set(xlim=(low, high), ylim=(-0.8, len(story.changes) - 0.2), yticks=[])
+    axes.spines["left"].set_visible(False)
     locator = AutoDateLocator(minticks=6, maxticks=12)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

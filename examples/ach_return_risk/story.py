@@ -19,9 +19,10 @@ from asof import Project
 from asof.clock import from_us, to_us
 from asof.define.feature_view import FeatureView
 
-FEATURE = "spent_sum_30d"
+FEATURE, WINDOW = "spent_sum_30d", timedelta(days=30)
 BEFORE, AFTER, EVERY = timedelta(days=24), timedelta(days=32), timedelta(hours=3)
 SHOWN = 7
+LONG = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def tell(project: Project, known: pa.Table, hindsight: pa.Table, transactions: s
     """The story of the account on which what was known differed most from what turned out."""
     row = choose(known, hindsight)
     account, at = (known[name][row].as_py() for name in ("account_id", "occurred_at"))
-    times = np.arange(to_us(at - BEFORE), to_us(at + AFTER), EVERY // timedelta(microseconds=1))
+    times = np.arange(to_us(at - BEFORE), to_us(at + AFTER), _us(EVERY))
     spine = pa.table({
         "account_id": pa.array([account] * times.size),
         "event_time": pa.array(times, pa.timestamp("us", "UTC")),
@@ -66,17 +67,24 @@ def tell(project: Project, known: pa.Table, hindsight: pa.Table, transactions: s
     return Story(account, times.astype("datetime64[us]"), *lines, changes)
 
 
+def _us(length: timedelta) -> int:
+    return length // timedelta(microseconds=1)
+
+
 def choose(known: pa.Table, hindsight: pa.Table) -> int:
     """The debit at which known and later spending differ most, relative to the latter.
 
-    Considered are debits of accounts that spend at least as much as most, where four transactions of the last 30 days
-    were reversed later; where there are none, those with most of them.
+    Considered are debits with a whole story around them, of accounts that spend at least as much as half of them do,
+    where four transactions of the last 30 days were reversed later (where there are none, those with most of them).
     """
+    at = known["occurred_at"].cast(pa.int64()).to_numpy()
+    whole = (at - at.min() >= _us(WINDOW + BEFORE)) & (at.max() - at >= _us(AFTER))
     then, later = (_floats(table[FEATURE]) for table in (known, hindsight))
     reversed_later = _floats(hindsight["reversed_30d"]) - _floats(known["reversed_30d"])
     gap = np.abs(then - later) / np.maximum(later, 1.0)
-    enough = (later >= np.median(later)) & (reversed_later >= min(4.0, float(reversed_later.max())))
-    return int(np.argmax(np.where(enough, gap, -1.0)))
+    most = float(reversed_later[whole].max()) if whole.any() else 0.0
+    enough = (later >= np.median(later)) & (reversed_later >= min(4.0, most))
+    return int(np.lexsort((gap, enough, whole))[-1])
 
 
 def changes_of(transactions: str, account: str, begin: datetime, end: datetime) -> list[Change]:
@@ -95,9 +103,9 @@ def _change(history: list[dict[str, Any]]) -> list[Change]:
     first, last = history[0], history[-1]
     amount, what = float(first["amount"]), str(first["category"])
     happened, known, ended = first["occurred_at"], first["ingested_at"], last["ingested_at"]
-    if last["status"] == "reversed" and ended - known > timedelta(days=2):
+    if last["status"] == "reversed" and ended - known > LONG:
         return [Change(amount, what, known, ended, late=False)]
-    if known - happened > timedelta(days=2) and last["status"] != "reversed" and not last["deleted"]:
+    if known - happened > LONG and last["status"] != "reversed" and not last["deleted"]:
         return [Change(amount, what, happened, known, late=True)]
     return []
 

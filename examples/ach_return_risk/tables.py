@@ -7,28 +7,50 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from asof.flows.report import Report
 from asof.flows.result import TrainingSet
+from asof.testing.bank import Bank
 from examples.ach_return_risk.bank import SPINE
 from examples.ach_return_risk.train import BOOSTING, HINDSIGHT, KNOWN, Result
 
+ENOUGH_RETURNS = 100
 _WINDOW = "count_7d"
+
+
+def bank(bank: Bank, days: int) -> str:
+    """How large the bank is, and how its transactions become known."""
+    rows = bank.transactions.group_by("transaction_id").aggregate([
+        ("occurred_at", "min"), ("ingested_at", "min"), ("ingested_at", "count"),
+    ])  # fmt: skip
+    late = pc.subtract(rows["ingested_at_min"], rows["occurred_at_min"]).cast(pa.int64())
+    half, most = (us / 1e6 for us in pc.quantile(late, [0.5, 0.99]).to_pylist())
+    revised = pc.mean(pc.greater(rows["ingested_at_count"], 1)).as_py()
+    counts = ", ".join(f"{t.num_rows:,} {name}" for name, t in bank.tables.items() if name != "transactions")
+    lines = (
+        f"{bank.transactions.num_rows:,} rows of {rows.num_rows:,} transactions in {days} days, and {counts}",
+        f"  half of the transactions are known within {half:.0f} s, one in a hundred after {most / 86_400:.1f} days",
+        f"  {revised:.0%} are revised later: posted, changed, reversed, withdrawn",
+    )
+    return "\n".join(lines)
 
 
 def training_sets(known: TrainingSet) -> str:
     """The report's key lines, in words."""
     report = known.report
     label = report.labels[0]
-    moved = next(source for source in report.sources if source.source == "transactions")
     leak = next(feature for feature in report.features if feature.name == _WINDOW)
-    return "\n".join([
+    share = leak.affected_rows / report.spine_rows
+    lines = (
         f"{report.spine_rows:,} debits ask for {len(report.features)} features and the label {label.name!r}",
-        f"  label      {label.mature:,} are final at the cut-off ({label.positive_share:.2%} returned);"
-        f" {label.immature:,} are not and are dropped",
-        f"  late       {moved.late_rows:,} of {moved.rows:,} rows of {moved.source} were known after they happened",
-        f"  hindsight  would have leaked into {_leaking(report)} features; into {_WINDOW} alone {leak.hidden_rows:,} rows"
-        f" that were not known yet, into {leak.affected_rows / report.spine_rows:.0%} of the debits",
-    ])  # fmt: skip
+        f"  {label.mature:,} have a final label at the cut-off ({label.positive_share:.2%} returned)",
+        f"  {label.immature:,} do not yet, and are dropped",
+        f"  hindsight would leak into {_leaking(report)} features: into {_WINDOW} alone {leak.hidden_rows:,} rows",
+        f"  that were not known yet, and that in {share:.0%} of the debits",
+    )
+    return "\n".join(lines)
 
 
 def _leaking(report: Report) -> int:
@@ -57,8 +79,10 @@ def find(results: Sequence[Result], trained: str, used: str, model: str = BOOSTI
     return next(r for r in results if (r.model, r.trained, r.used) == (model, trained, used))
 
 
-def meaning(results: Sequence[Result]) -> str:
-    """What the table says, in two sentences."""
+def meaning(results: Sequence[Result], returns: int) -> str:
+    """What the table says, in two sentences, when the test has enough returns to say anything."""
+    if returns < ENOUGH_RETURNS:
+        return f"The test has {returns} returns: too few to tell models apart. Simulate more --events."
     promised, kept, honest = (
         find(results, *scenario).average_precision
         for scenario in ((HINDSIGHT, HINDSIGHT), (HINDSIGHT, KNOWN), (KNOWN, KNOWN))
@@ -74,18 +98,21 @@ def places(folder: Path, cutoff: datetime) -> str:
     """Where everything is, and the commands to go on with."""
     asof = f"{_relative(Path(sys.executable))} -m asof"
     where = _relative(folder)
-    return "\n".join([
+    until = f"{cutoff:%Y-%m-%dT%H:%M:%SZ}"
+    lines = (
         f"{where} is a project folder:",
         "  asof.toml, definitions.py    settings and definitions, yours to change",
         "  data/, payments.parquet      the simulated bank, and the debits that ask for features",
-        "  known.parquet, hindsight.parquet, metrics.json, picture.png",
+        "  known.parquet, hindsight.parquet, metrics.json",
+        f"  picture.png                  look at {where / 'picture.png'}",
         "Go on with",
         f"  {asof} check --project {where}",
-        f"  {asof} training-set ach_risk --project {where} --spine {where / SPINE} --label returned"
-        f" --cutoff {cutoff:%Y-%m-%dT%H:%M:%SZ} --out {where / 'mine.parquet'}",
+        f"  {asof} training-set ach_risk --project {where} --spine {where / SPINE} \\",
+        f"    --label returned --cutoff {until} --out {where / 'mine.parquet'}",
         f"  {asof} usage --project {where}",
-        f"or in Python: asof.open({str(where)!r}).training_set('ach_risk', spine={str(where / SPINE)!r}, ...)",
-    ])  # fmt: skip
+        f"or in Python with asof.open({str(where)!r})",
+    )
+    return "\n".join(lines)
 
 
 def _relative(path: Path) -> Path:

@@ -105,6 +105,19 @@ def _layer(source: str, columns: Iterable[str], made: Mapping[str, str]) -> str:
     return f"SELECT {', '.join(kept + [f'({sql}) AS {name}' for name, sql in made.items()])} FROM {source}"
 
 
+@dataclass(frozen=True, eq=False)
+class AnyPart:
+    """The event key of an own row: equal to the key of an event of any part of its source."""
+
+    value: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple) and other[1] == self.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
 def own_rows(
     spine: pa.Table,
     source: Events | Union,
@@ -112,7 +125,7 @@ def own_rows(
     columns: Sequence[str],
     predicates: Sequence[str],
 ) -> list[Row]:
-    """The spine's rows as events of a source; its own event key is that of the source's first part."""
+    """The spine's rows as events of a source; the event may be one of any part that has its key."""
     first = parts_of(source)[0].source
     numbered = spine.append_column("_pos", pa.array(range(len(spine)), pa.int64()))
     asked = {f"_p{at}": sql for at, sql in enumerate(predicates)}
@@ -125,7 +138,7 @@ def own_rows(
     return [
         Row(
             tuple(line[name] for name in keys), line["_event"], None, (),
-            None if line["_key"] is None else (0, line["_key"]), values={name: line[name] for name in columns}
+            None if line["_key"] is None else AnyPart(line["_key"]), values={name: line[name] for name in columns}
             | {sql: line[f"_p{at}"] for at, sql in enumerate(predicates)},
         )
         for line in _run(query, spine=numbered)

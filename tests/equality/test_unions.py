@@ -29,8 +29,8 @@ def test_a_union_of_two_sources(entity, one, other, options, others, features, s
     check(asof.FeatureService("service", [view]), spine, as_known=as_known, cutoff_us=cutoff)
 
 
-@given(ENTITIES, histories(), histories(), OPTIONS, OPTIONS, feature_lists(latest=False), spines(own=True))
-def test_the_own_row_of_a_union(entity, one, other, options, others, features, spine):
-    source = union_of(one, other, options, others)
+@given(ENTITIES, histories(), histories(), OPTIONS, feature_lists(latest=False), spines(own=True))
+def test_the_own_row_of_a_union(entity, one, other, options, features, spine):
+    source = union_of(one, other, options, options)
     view = asof.FeatureView("view", entity=entity, source=source, features=features)
     check(asof.FeatureService("service", [view], own_row=True), spine)

@@ -40,24 +40,25 @@ def _place(at, start, stop, near, instant):
 
 
 @kernel
-def _scatter(group, event, known, limit, hindsight, starts, at, near, best, number, hidden):
+def _scatter(group, event, known, limit, hindsight, at, near, best, number, hidden):
     """Offer each row to the first query of its entity that sees it; larger (event, known, arrival) wins.
 
-    `best` holds (event, known, row, batch) of each query; `hidden` counts, as differences along the queries, the
+    `near` holds (first query, last query + 1, the query found last) of each entity, `best` (event, known, row,
+    batch) of each query; `hidden` counts, as differences along the queries, the
     rows that had happened and were not known yet.
     """
     for i in range(group.size):
         g = group[i]
         if g < 0:
             continue
-        stop = starts[g + 1]
-        place = _place(at, starts[g], stop, near[g], event[i])
+        stop = near[g, 1]
+        place = _place(at, near[g, 0], stop, near[g, 2], event[i])
         if not hindsight and (known[i] > event[i] or known[i] > limit) and place < stop:
             hidden[place] += 1
             place = _first(at, place, stop, known[i])
             if place < stop and known[i] <= limit:
                 hidden[place] -= 1
-        near[g] = place
+        near[g, 2] = place
         if place == stop or known[i] > limit:
             continue
         e = best[place, 0]
@@ -111,14 +112,14 @@ class AsOf:
             (at.size, 4), BEGIN_US, np.int64
         )  # event, known, row in its batch, number of the batch
         self._best[:, 3] = -1
-        self._near = starts[:-1].copy()
+        self._near = np.stack([starts[:-1], starts[1:], starts[:-1]], axis=1)
         self._hidden = np.zeros(at.size, np.int64)
         self._number = 0
 
     def offer(self, group: Ints, event: Ints, known: Ints) -> tuple[Ints, Ints]:
         """Offer one batch; gives the queries that now have a better row, and that row's place in the batch."""
         _scatter(
-            group, event, known, self.limit_us, self.hindsight, self.starts, self.at, self._near, self._best,
+            group, event, known, self.limit_us, self.hindsight, self.at, self._near, self._best,
             self._number, self._hidden,
         )  # fmt: skip
         better = np.flatnonzero(self._best[:, 3] == self._number)

@@ -4,6 +4,10 @@ up.
 Keys are compared exactly, never by hash. A null in any key column matches nothing.
 """
 
+# ruff: noqa: ANN001
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUntypedFunctionDecorator=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,10 +15,19 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from asof.compute._jit import kernel
 from asof.compute.arrays import Ints
-from asof.compute.arrow_ops import different, ints, places
+from asof.compute.arrow_ops import different, filled, ints, places
 
 _LOOKUP_SPAN = 4_000_000  # integer keys within this span use a table instead of a hash
+
+
+@kernel
+def look_up(numbers, table, base, out):
+    """out[i] = table[numbers[i] - base], or -1 outside of the table."""
+    for i in range(numbers.size):
+        place = np.int64(numbers[i]) - base
+        out[i] = table[place] if 0 <= place < table.size else -1
 
 
 class EntityIndex:
@@ -58,9 +71,9 @@ class _Part:
 
     def codes(self, column: pa.Array | pa.ChunkedArray) -> Ints:
         if self._table is not None and column.null_count == 0:
-            found = ints(column) - self._base
-            inside = (found >= 0) & (found < self._table.size)
-            return self._table[found] if inside.all() else np.where(inside, self._table[found * inside], -1)
+            numbers, out = filled(column, 0), np.empty(len(column), np.int64)
+            look_up(numbers, self._table, self._base, out)
+            return out
         if column.type != self.values.type:
             column = column.cast(self.values.type)
         return places(column, self.values)

@@ -158,7 +158,7 @@ def _watched(
 
 def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns, read: Reader) -> None:
     index = EntityIndex(asked.keys)
-    codes = np.where(asked.usable, index.spine_codes, -1)
+    codes = index.spine_codes if asked.usable.all() else np.where(asked.usable, index.spine_codes, -1)
     order, inverse = query_order(codes, asked.at, index.size, settings.threads)
     own_keys, own_codes = (None, EMPTY_INTS) if asked.own is None else asked.own.numbered(order)
     parts = read(index, own_keys)
