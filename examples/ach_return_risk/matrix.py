@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from asof.errors import DataError
 from asof.testing.bank import SEGMENTS
 
 WORDS = {
@@ -41,7 +42,7 @@ def matrix_of(table: pa.Table) -> Matrix:
     """The model inputs of a training set.
 
     Raises:
-        ValueError: a column that is no number and that this file does not mention.
+        DataError: a column that is no number and that this file does not mention.
     """
     columns: dict[str, pa.ChunkedArray] = {}
     for field in table.schema:
@@ -55,8 +56,10 @@ def matrix_of(table: pa.Table) -> Matrix:
         elif _is_number(field.type):
             columns[field.name] = column
         else:
-            hint = "add it to WORDS, MAPS or LEFT_OUT in matrix.py"
-            raise ValueError(f"column {field.name!r} is {field.type}, not a number: {hint}")
+            raise DataError(
+                f"column {field.name!r} is {field.type}, not a number that a model takes",
+                hint="add it to WORDS, MAPS or LEFT_OUT in examples/ach_return_risk/matrix.py",
+            )
     return Matrix(tuple(columns), np.column_stack([_floats(column) for column in columns.values()]))
 
 

@@ -148,19 +148,15 @@ def _calibration(axes: Axes, results: Sequence[Result], returned: NDArray[np.int
 def _spending(axes: Axes, story: Story) -> None:
     known, later = story.known, story.hindsight
     axes.fill_between(story.at, known, later, step="post", color=ORANGE, alpha=0.14, linewidth=0)
-    axes.step(story.at, later, where="post", color=ORANGE, linewidth=2, linestyle=DASHED)
-    axes.step(story.at, known, where="post", color=BLUE, linewidth=2.2)
-    widest = int(np.argmax(np.abs(known - later)))
-    above = 1 if known[widest] >= later[widest] else -1
-    for values, text, color, side in (
-        (known, "as it was known", BLUE, above),
-        (later, "with hindsight", ORANGE, -above),
-    ):
-        place = (story.at[widest], float(values[widest]))
-        axes.annotate(
-            text, place, (6, 9 * side), textcoords="offset points", color=color, fontweight="bold",
-            va="bottom" if side > 0 else "top",
-        )  # fmt: skip
+    lines = (
+        (known, {"label": "as it was known", "color": BLUE, "linewidth": 2.2}),
+        (later, {"label": "with hindsight", "color": ORANGE, "linewidth": 2, "linestyle": DASHED}),
+    )
+    for values, look in lines:
+        axes.step(story.at, values, where="post", **look)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.005, 0.985), ncol=2, labelcolor="linecolor", handlelength=2.6
+    )
     axes.set_title(f"One account ({story.account_id}): spent in the last 30 days, as of every third hour")
     axes.set_xlim(story.at[0], story.at[-1])
     axes.margins(y=0.14)

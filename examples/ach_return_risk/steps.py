@@ -48,4 +48,5 @@ class Steps:
             rate = f"{step.rows / max(step.seconds, 1e-6):,.0f}"
             lines.append(f"{step.name:<44}{step.seconds:>10.1f}{step.rows:>13,}{rate:>13}")
         total = sum(step.seconds for step in self.taken)
-        return "\n".join([*lines, f"{'in all':<44}{total:>10.1f}"])
+        note = "The first training set on a machine also compiles the kernels, once."
+        return "\n".join([*lines, f"{'in all':<44}{total:>10.1f}", note])

@@ -10,14 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from asof.flows.report import Report
 from asof.flows.result import TrainingSet
 from asof.testing.bank import Bank
 from examples.ach_return_risk.bank import SPINE
 from examples.ach_return_risk.train import BOOSTING, HINDSIGHT, KNOWN, Result
 
 ENOUGH_RETURNS = 100
-_WINDOW = "count_7d"
 
 
 def bank(bank: Bank, days: int) -> str:
@@ -41,20 +39,16 @@ def training_sets(known: TrainingSet) -> str:
     """The report's key lines, in words."""
     report = known.report
     label = report.labels[0]
-    leak = next(feature for feature in report.features if feature.name == _WINDOW)
-    share = leak.affected_rows / report.spine_rows
+    leaks = [feature for feature in report.features if feature.hidden_rows]
+    most = max(report.features, key=lambda feature: feature.affected_rows)
     lines = (
         f"{report.spine_rows:,} debits ask for {len(report.features)} features and the label {label.name!r}",
         f"  {label.mature:,} have a final label at the cut-off ({label.positive_share:.2%} returned)",
         f"  {label.immature:,} do not yet, and are dropped",
-        f"  hindsight would leak into {_leaking(report)} features: into {_WINDOW} alone {leak.hidden_rows:,} rows",
-        f"  that were not known yet, and that in {share:.0%} of the debits",
+        f"  hindsight would leak into {len(leaks)} features, most into {most.name}: {most.hidden_rows:,} rows that",
+        f"  were not known yet, into {most.affected_rows / report.spine_rows:.0%} of the debits",
     )
     return "\n".join(lines)
-
-
-def _leaking(report: Report) -> int:
-    return sum(1 for feature in report.features if feature.hidden_rows)
 
 
 def models(results: Sequence[Result]) -> str:

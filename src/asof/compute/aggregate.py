@@ -68,6 +68,12 @@ class Folder:
         self.size = locator.queries.size
 
     @property
+    def settled(self) -> tuple[Ints, Ints] | None:
+        """Start and stop of each window, when all of its rows have settled and no own row counts; else None."""
+        a, p, b, *_ = self.ranges
+        return (a, b) if p is b and self.history.own == 0 else None
+
+    @property
     def counts_all(self) -> bool:
         """True where every row counts: no filter, and no column or one without nulls."""
         if self.feature.predicate is not None:
@@ -122,9 +128,10 @@ def _count(folder: Folder) -> Result:
 
 def _counts(folder: Folder) -> Ints:
     def fold() -> Array:
-        a, p, b, *_ = folder.ranges
-        if p is b and folder.counts_all and folder.history.own == 0:
-            return b - a
+        settled = folder.settled
+        if settled is not None:
+            start, stop = settled
+            return stop - start if folder.counts_all else _differences(folder, "count")
         n = _out(folder, "int64")
         folder.run(kernels.count_valid, folder.prefix("count"), folder.mask, n)
         return n.array
@@ -150,6 +157,8 @@ def _sums(folder: Folder) -> Array:
 def _exact_sums(folder: Folder) -> Ints:
     column, total = folder.column, _out(folder, "int64")
     if _cannot_overflow(folder):
+        if folder.settled is not None:
+            return _differences(folder, "sum")
         folder.run(kernels.sum_exact, folder.prefix("sum"), column.values, folder.mask, total)
         return total.array
     bad = _out(folder, "bool")
@@ -162,6 +171,18 @@ def _exact_sums(folder: Folder) -> Ints:
             feature=name,
         )
     return total.array
+
+
+def _differences(folder: Folder, kind: str) -> Ints:
+    """Prefix sums at the ends of windows, less those at their starts."""
+    start, stop = folder.ranges[0], folder.ranges[2]
+    prefix, out = folder.prefix(kind), np.empty(folder.size, np.int64)
+
+    def subtract(q0: int, q1: int) -> None:
+        np.subtract(prefix[stop[q0:q1]], prefix[start[q0:q1]], out=out[q0:q1])
+
+    in_chunks(folder.size, folder.history.threads, subtract)
+    return out
 
 
 def _cannot_overflow(folder: Folder) -> bool:

@@ -4,7 +4,7 @@ up.
 Keys are compared exactly, never by hash. A null in any key column matches nothing.
 """
 
-# ruff: noqa: ANN001
+# ruff: noqa: ANN001, ANN201
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUntypedFunctionDecorator=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 

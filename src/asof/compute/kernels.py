@@ -91,8 +91,10 @@ def gallop(times, start, stop, value):
 
 
 @kernel
-def locate_known(group, lo, hi, starts, event, q0, q1, a, b):
-    """`locate` where every row is known when it happens: what has happened has settled."""
+def locate_known(group, at, left, right, starts, event, q0, q1, a, b):
+    """`locate` of windows [at - left, at - right) where every row is known when it happens: what has happened has
+    settled.
+    """
     before = -1
     for q in range(q0, q1):
         g = group[q]
@@ -101,11 +103,11 @@ def locate_known(group, lo, hi, starts, event, q0, q1, a, b):
             continue
         near_a = near_b = starts[g]
         stop = starts[g + 1]
-        if g == before and lo[q] >= lo[q - 1] and hi[q] >= hi[q - 1]:
+        if g == before and at[q] >= at[q - 1]:
             near_a = a[q - 1]
             near_b = b[q - 1]
-        a[q] = gallop(event, near_a, stop, lo[q])
-        b[q] = gallop(event, max(near_b, a[q]), stop, hi[q])
+        a[q] = gallop(event, near_a, stop, at[q] - left)
+        b[q] = gallop(event, max(near_b, a[q]), stop, at[q] - right)
         before = g
 
 

@@ -64,6 +64,15 @@ def bounds(window: Window, at: Ints, end: Ints | None = None) -> tuple[Ints, Int
     return (left + 1 if window.closed in {"right", "neither"} else left), hi
 
 
+def fixed_edges(window: Window) -> tuple[int, int] | None:
+    """`left` and `right` of a window that is [t - left, t - right) at every instant, None for one that is not."""
+    if window.hop_us or window.forward:
+        return None
+    zero = np.zeros(1, np.int64)
+    lo, hi = bounds(window, zero)
+    return -int(lo[0]), -int(hi[0])
+
+
 class Locator:
     """Finds and remembers the row ranges of windows for one set of queries."""
 
@@ -97,15 +106,17 @@ class Locator:
 
     def _locate(self, window: Window) -> Ranges:
         history, queries = self.history, self.queries
-        lo, hi = bounds(window, queries.at, queries.end)
         a, b = np.empty(queries.size, np.int64), np.empty(queries.size, np.int64)
-        p = b if self.knows_all and not window.forward else np.empty(queries.size, np.int64)
-        if p is b:
-            plain = (queries.group, lo, hi, history.starts, history.event)
+        edges = fixed_edges(window) if self.knows_all else None
+        if edges is not None:
+            p = b
+            plain = (queries.group, queries.at, *edges, history.starts, history.event)
             in_chunks(
                 queries.size, history.threads, lambda q0, q1: kernels.locate_known(*plain, q0, q1, a, b)
             )
         else:
+            p = np.empty(queries.size, np.int64)
+            lo, hi = bounds(window, queries.at, queries.end)
             late = (queries.group, lo, hi, queries.as_known, history.starts, history.event, history.settled)
             in_chunks(queries.size, history.threads, lambda q0, q1: kernels.locate(*late, q0, q1, a, p, b))
         own = self._own(window)

@@ -16,7 +16,7 @@ from asof.compute.arrow_ops import taken
 from asof.compute.entity_index import EntityIndex
 from asof.compute.history import History, OwnRows, Part
 from asof.compute.secondary import evaluate_map
-from asof.compute.sort import order_rows
+from asof.compute.sort import order_rows, take
 from asof.compute.windows import Locator, Queries
 from asof.define.aggregation import Feature
 from asof.define.source import parts_of
@@ -169,10 +169,9 @@ def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns,
         stage.rows += history.size
     del parts
     made.late += history.late
-    at = asked.at[order]
-    queries = Queries(
-        codes[order], at, at if asked.as_known is asked.at else asked.as_known[order], own_codes
-    )
+    at, groups = take(asked.at, order, settings.threads), take(codes, order, settings.threads)
+    as_known = at if asked.as_known is asked.at else asked.as_known[order]
+    queries = Queries(groups, at, as_known, own_codes)
     locator = Locator(history, queries)
     with settings.run.stage("compute", asset=name) as stage:
         stage.rows += queries.size
