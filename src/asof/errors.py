@@ -16,7 +16,7 @@ AsofError
 │   ├── CorruptSource                           a file that is half-written or not what its name says
 │   ├── DuplicateRows                           ids that should be unique are not
 │   └── NumericOverflow    (OverflowError)      a number that does not fit; never wrapped
-├── BackendError           (RuntimeError)       an engine, store, stream or provider failed; `.retryable`?
+├── BackendError           (RuntimeError)       an engine, store, stream or provider failed; `.retryable`: try again
 ├── LimitError             (RuntimeError)       a budget, rate, memory limit or deadline
 └── MissingExtra           (ImportError)        an optional dependency is not installed
 ```

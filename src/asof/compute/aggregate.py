@@ -369,11 +369,12 @@ def hidden_rows(feature: Feature, locator: Locator) -> tuple[int, int]:
     if locator.knows_all:
         return 0, 0
     folder = Folder(feature, locator)
+    column = None if feature.function == "latest" else feature.column  # the newest row counts, null or not
 
     def fold() -> Array:
         n = _out(folder, "int64")
-        folder.run(kernels.count_hidden, n)
+        folder.run(kernels.count_hidden, folder.history.mask(column, feature.predicate), n)
         return n.array
 
-    found = locator.fold(("hidden", None, None, feature.window), fold)
+    found = locator.fold(("hidden", column, feature.predicate, feature.window), fold)
     return int(found.sum()), int(np.count_nonzero(found))

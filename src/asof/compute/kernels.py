@@ -138,16 +138,14 @@ def locate(group, lo, hi, vis, starts, event, settled, q0, q1, a, p, b):
 
 
 @kernel
-def count_hidden(h, q, q0, q1, out):
-    """How many rows of each window happened before its end and were not yet known: what hindsight would have
-    leaked.
-    """
+def count_hidden(h, q, valid, q0, q1, out):
+    """How many valid rows of each window had happened and were not yet known: what hindsight would have leaked."""
     known, _, _ = h
     _, p, b, vis, _ = q
     for k in range(q0, q1):
         n = 0
         for i in range(p[k], b[k]):
-            if known[i] > vis[k]:
+            if known[i] > vis[k] and valid[i]:
                 n += 1
         out[k] = n
 

@@ -83,4 +83,7 @@ def _as_spine(source: Events | Union, spine: Spine) -> Events:
     key = keys.pop() if len(keys) == 1 else None
     derived = first.columns if isinstance(source, Events) else ()
     missing = {name: sql for name, sql in derived if name not in names}
-    return Events("spine", InMemory(spine.table, "spine"), event_time=spine.time, key=key, columns=missing)
+    table = spine.table
+    if first.event_time not in names and isinstance(source, Events):
+        table = table.append_column(first.event_time, table[spine.time])
+    return Events("spine", InMemory(table, "spine"), event_time=spine.time, key=key, columns=missing)

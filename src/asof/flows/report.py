@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 class FeatureReport:
     """One feature: the share of nulls, and how much hindsight would have leaked into it.
 
-    `hidden_rows` counts, over all spine rows, the events in the window that were not known yet;
+    `hidden_rows` counts, over all spine rows, the events that would have counted and were not known yet;
     `affected_rows` the spine rows that have at least one.
     """
 
@@ -80,7 +80,7 @@ class Report:
     def __str__(self) -> str:
         lines = [f"training set {self.service!r}: {self.rows:,} of {self.spine_rows:,} spine rows"]
         if self.rows_without_key or self.rows_without_time:
-            without = f"an entity key: {self.rows_without_key:,}, without a time: {self.rows_without_time:,}"
+            without = f"one of the entity keys: {self.rows_without_key:,}, without a time: {self.rows_without_time:,}"
             lines.append(f"  spine rows without {without}")
         lines.extend(
             f"  source {source.source} by {source.entity}: {source.rows:,} rows read,"
