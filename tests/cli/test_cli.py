@@ -117,7 +117,8 @@ def test_a_wrong_definition_is_told_with_its_file_and_line(project: Path) -> Non
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("import nothing_like_it\n", "definitions.py:1: ModuleNotFoundError"), ("1 / 0\n", "definitions.py:1: ZeroDivisionError"),
+    [("import nothing_like_it\n", "definitions.py:1: ModuleNotFoundError"),
+     ("1 / 0\n", "definitions.py:1: ZeroDivisionError"),
      ("def f(:\n", "definitions.py:1: ")],
 )  # fmt: skip
 def test_an_error_of_a_users_module_is_told_as_theirs(project: Path, text: str, words: str) -> None:
@@ -154,7 +155,8 @@ def test_help_and_version_are_there(project: Path) -> None:
 
 
 def test_paths_on_the_command_line_start_where_the_user_stands(project: Path) -> None:
-    done = run(project.parent, "training-set", "risk", "--project", project.name, "--spine", f"{project.name}/spine.parquet",
-               "--out", f"{project.name}/o.parquet")  # fmt: skip
+    folder = project.name
+    paths = ("--spine", f"{folder}/spine.parquet", "--out", f"{folder}/o.parquet")
+    done = run(project.parent, "training-set", "risk", "--project", folder, *paths)
     assert done.returncode == 0, done.stderr
     assert (project / "o.parquet").exists()

@@ -48,7 +48,8 @@ def test_a_file_that_a_neighbour_imports_is_run_once(tmp_path: Path) -> None:
     (folder / "features/b.py").write_text(
         "from asof import request_feature\n\n@request_feature(request={'x': 'float64'})\ndef big(x):\n    return x > 1\n"
     )
-    assert [f.name for f in asof.open(folder).definitions.list("request_feature")] == ["big"]  # type: ignore[union-attr]
+    found = asof.open(folder).definitions.list("request_feature")
+    assert [feature.name for feature in found] == ["big"]  # type: ignore[union-attr]
 
 
 def test_a_folder_without_a_project_says_what_is_missing(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Rows of one entity stand together, sorted by (event time, known-at, sequence). A
 rows by event time and a point `p` in it: before `p` every row has settled (at the query's instant its
 visibility will not change any more, so `final[i]` alone decides), from `p` on each row is asked `known <= vis
 < until`. Late and revised rows are recent, so the tail is short. `own` is the row of the scored event itself,
-or -1; it comes last. `rows_of` in history.py builds the arrays.
+or -1; it comes last. `History.rows` and `Locator.ranges` give the arrays.
 
     h = (known, until, final)      until may have length 0: nothing was ever revised
     q = (a, p, b, vis, own)        one entry for each query
