@@ -46,7 +46,8 @@ def test_a_file_that_a_neighbour_imports_is_run_once(tmp_path: Path) -> None:
     (folder / "features").mkdir()
     (folder / "features/a.py").write_text("from features.b import *\n")
     (folder / "features/b.py").write_text(
-        "from asof import request_feature\n\n@request_feature(request={'x': 'float64'})\ndef big(x):\n    return x > 1\n"
+        "from asof import request_feature\n\n"
+        "@request_feature(request={'x': 'float64'})\ndef big(x):\n    return x > 1\n"
     )
     found = asof.open(folder).definitions.list("request_feature")
     assert [feature.name for feature in found] == ["big"]  # type: ignore[union-attr]
