@@ -63,48 +63,7 @@ def latest(log: str, spine: str, columns: list[str]) -> pa.Table:
 
 def handbook(path: str) -> pa.Table:
     """OURS for `handbook`: the 14 features of examples/fraud_handbook, for every transaction."""
-    from asof import (
-        Entity,
-        Events,
-        FeatureService,
-        FeatureView,
-        Parquet,
-        count,
-        mean,
-        ratio,
-        request_feature,
-        sum,
-    )
+    from examples.fraud_handbook.definitions import service_of
 
-    columns = {"CUSTOMER_ID": "CUSTOMER_ID::INTEGER", "TERMINAL_ID": "TERMINAL_ID::INTEGER"}
-    transactions = Events("transactions", Parquet(path), event_time="TX_DATETIME", columns=columns)
-    recent: dict[str, Any] = {"closed": "right"}
-    delayed: dict[str, Any] = {"closed": "right", "offset": "7d"}
-    customer, terminal = [], []
-    for days in (1, 7, 30):
-        window = f"{days}d"
-        name = f"{days}DAY_WINDOW"
-        customer += [
-            count().over(window, **recent).named(f"CUSTOMER_ID_NB_TX_{name}"),
-            mean("TX_AMOUNT").over(window, **recent).named(f"CUSTOMER_ID_AVG_AMOUNT_{name}"),
-        ]
-        share = ratio(sum("TX_FRAUD"), count(), empty=0.0)
-        terminal += [
-            count().over(window, **delayed).named(f"TERMINAL_ID_NB_TX_{name}"),
-            share.over(window, **delayed).named(f"TERMINAL_ID_RISK_{name}"),
-        ]
-
-    @request_feature(dtype="int32")
-    def TX_DURING_WEEKEND(event_time):  # noqa: ANN001, ANN202, N802 - the handbook's name
-        return (event_time.astype("datetime64[D]").astype("int64") + 3) % 7 >= 5
-
-    @request_feature(dtype="int32")
-    def TX_DURING_NIGHT(event_time):  # noqa: ANN001, ANN202, N802 - the handbook's name
-        return event_time.astype("datetime64[h]").astype("int64") % 24 <= 6
-
-    parts: list[Any] = [TX_DURING_WEEKEND, TX_DURING_NIGHT]
-    for name, features in (("CUSTOMER_ID", customer), ("TERMINAL_ID", terminal)):
-        entity = Entity(name, keys={name: "int32"})
-        parts.append(FeatureView(f"{name}_VIEW", entity=entity, source=transactions, features=features))
     spine = f"SELECT TRANSACTION_ID, CUSTOMER_ID, TERMINAL_ID, TX_DATETIME AS event_time FROM '{path}'"
-    return training_set(FeatureService("handbook", features=parts), spine=spine)
+    return training_set(service_of(path), spine=spine)

@@ -21,7 +21,10 @@ from asof.define.window import BEGIN_US
 
 @kernel
 def _first(at, start, stop, instant):
-    """First query in [start, stop) at or after an instant."""
+    """First query in [start, stop) at or after an instant.
+
+    The twin of `kernels.lower_bound`: Numba renews its cache by the file, so a kernel's callees stand beside it.
+    """
     while start < stop:
         middle = (start + stop) >> 1
         if at[middle] < instant:
