@@ -49,7 +49,7 @@ def test_json_holds_the_report_and_the_manifest(project: Path) -> None:
                "--cutoff", "2024-01-01T00:00:00Z", "--json")  # fmt: skip
     answer = json.loads(done.stdout)
     assert answer["report"]["labels"] == [
-        {"name": "again", "mature": 2, "immature": 0, "positive_share": 0.5}
+        {"name": "again", "mature": 2, "immature": 0, "positive_share": 0.5, "early": 0}
     ]
     assert answer["manifest"]["options"]["cutoff_us"] == 1_704_067_200_000_000
     assert done.stderr == ""

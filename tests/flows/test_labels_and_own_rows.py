@@ -71,7 +71,7 @@ def test_a_label_of_a_number_is_mature_when_its_window_is_over() -> None:
 def test_the_report_counts_mature_labels_and_their_positives() -> None:
     report = asof.Project([]).training_set([VIEW], spine=SPINE, labels=[LABEL], cutoff=_at(10)).report
     label = report.labels[0]
-    assert (label.mature, label.immature, label.positive_share) == (1, 3, 1.0)
+    assert (label.mature, label.early, label.immature, label.positive_share) == (1, 1, 3, 1.0)
     assert (report.spine_rows, report.rows) == (4, 1)
 
 

@@ -177,7 +177,9 @@ def _compute(group: Group, asked: Asked, settings: Settings, made: GroupColumns,
         stage.rows += queries.size
         made.missing += int((evaluate(_SEEN, Locator(history.without_own(), queries)).values == 0).sum())
         for i, (feature_id, feature) in enumerate(group.features):
-            settings.progress("compute", f"{name}.{feature.name}", i + 1, len(group.features))
+            settings.progress(
+                "compute", f"{name} for {group.entity.name}.{feature.name}", i + 1, len(group.features)
+            )
             there = (
                 locator if feature_id not in asked.ends else _ending(locator, asked.ends[feature_id][order])
             )

@@ -20,10 +20,13 @@ _ANY_TIME_US = 946_684_800_000_000  # 2000-01-01, for rows whose time is null an
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """A label's values in the spine's order, and which of them are final at the cut-off."""
+    """A label's values in the spine's order, which of them are final at the cut-off, and how many of these are
+    so early: before their horizon is over, because something positive is known already.
+    """
 
     values: pa.Array
     mature: Bools
+    early: int = 0
 
 
 def label_column(
@@ -50,7 +53,7 @@ def label_column(
     positive = np.zeros(spine.size, np.bool_)
     for feature_id in ends:
         positive |= found.columns[feature_id].to_numpy() > 0
-    return LabelColumn(pa.array(positive.astype(np.int64)), over | positive)
+    return LabelColumn(pa.array(positive.astype(np.int64)), over | positive, int((positive & ~over).sum()))
 
 
 def horizon_end(horizon: Horizon, at: Ints) -> Ints:

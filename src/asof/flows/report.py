@@ -39,12 +39,17 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """One label: how many spine rows were mature, how many not, and the share of positives among the mature."""
+    """One label: how many spine rows were mature, how many not, and the share of positives among the mature.
+
+    `early` of the mature are so before their horizon is over: they are positive, and their negative peers are not
+    mature yet, so the newest rows look worse than they are. A split in time should leave them out.
+    """
 
     name: str
     mature: int
     immature: int
     positive_share: float | None
+    early: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,8 @@ class Report:
         for label in self.labels:
             share = "-" if label.positive_share is None else f"{label.positive_share:.2%}"
             lines.append(
-                f"  label {label.name}: {label.mature:,} mature, {label.immature:,} immature, {share} positive"
+                f"  label {label.name}: {label.mature:,} mature ({label.early:,} of them early),"
+                f" {label.immature:,} immature, {share} positive"
             )
         leaks = [f for f in self.features if f.hidden_rows]
         if leaks:

@@ -288,4 +288,4 @@ def _label_report(name: str, label: LabelColumn) -> LabelReport:
     share = None
     if mature and pa.types.is_integer(label.values.type):
         share = float((label.values.to_numpy(zero_copy_only=False)[label.mature] > 0).mean())
-    return LabelReport(name, mature, int(label.mature.size) - mature, share)
+    return LabelReport(name, mature, int(label.mature.size) - mature, share, label.early)
