@@ -18,6 +18,13 @@ def test_a_bucket_stands_for_its_values_within_one_percent(value: float) -> None
     assert found == 0.0 if abs(value) < 1e-12 else abs(found - value) <= 0.0101 * abs(value)
 
 
+def test_the_largest_numbers_and_infinity_have_buckets_of_their_own() -> None:
+    values = np.array([1.7e308, -1.7e308, np.inf, -np.inf, 0.0])
+    found = bucket_values(bucket_numbers(values))
+    assert np.allclose(found[:2], values[:2], rtol=0.0101)
+    assert found[2:].tolist() == [np.inf, -np.inf, 0.0]
+
+
 @given(pair=st.tuples(numbers, numbers))
 def test_buckets_are_in_the_order_of_their_values(pair: tuple[float, float]) -> None:
     low, high = bucket_numbers(np.array(sorted(pair)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import asof
 from tests.equality.checking import check
 from tests.equality.definitions import COMPOSITE, ENTITIES, OPTIONS, SIMPLE, events
-from tests.equality.strategies import feature_lists, histories, instants, spines
+from tests.equality.strategies import MAPS, feature_lists, histories, instants, spines
 
 
 @given(
@@ -27,6 +27,12 @@ def test_the_own_row_counts_in_every_window_that_ends_at_t(
     windows = any(feature.function != "latest" for feature in view.features)
     service = asof.FeatureService("service", [view], own_row=windows)
     check(service, spine, as_known=as_known, cutoff_us=cutoff)
+
+
+@given(ENTITIES, histories(), OPTIONS, feature_lists(MAPS, latest=False), spines(own=True))
+def test_the_own_row_counts_in_maps_under_its_own_key(entity, table, options, features, spine):
+    view = asof.FeatureView("view", entity=entity, source=events("moves", table, options), features=features)
+    check(asof.FeatureService("service", [view], own_row=True), spine)
 
 
 @given(histories(), histories(), OPTIONS, feature_lists(latest=False), feature_lists(), spines(own=True))

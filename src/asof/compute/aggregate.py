@@ -317,7 +317,7 @@ def _quantile(folder: Folder) -> Result:
 
 def _ratio(folder: Folder) -> Result:
     over, under = (_part(part, folder) for part in folder.feature.parts)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         values = over.numbers / under.numbers
     ok = over.valid & under.valid & (under.values != 0)
     empty = dict(folder.feature.params).get("empty")

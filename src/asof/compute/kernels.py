@@ -100,6 +100,7 @@ def locate_known(group, at, left, right, starts, event, q0, q1, a, b):
         g = group[q]
         if g < 0:
             a[q] = b[q] = 0
+            before = -1
             continue
         near_a = near_b = starts[g]
         stop = starts[g + 1]
@@ -122,6 +123,7 @@ def locate(group, lo, hi, vis, starts, event, settled, q0, q1, a, p, b):
         g = group[q]
         if g < 0:
             a[q] = p[q] = b[q] = 0
+            before = -1
             continue
         near_a = near_b = starts[g]
         stop = starts[g + 1]

@@ -71,5 +71,6 @@ def bucket_values(numbers: Ints) -> Floats:
     """The value that stands for each bucket: the middle of its bounds in relative terms."""
     steps = np.abs(numbers) - _SHIFT
     with np.errstate(over="ignore"):
-        size = 2 * np.exp(steps * _LOG_GAMMA) / (_GAMMA + 1)
+        size = np.exp(steps * _LOG_GAMMA + math.log(2 / (_GAMMA + 1)))
+    size = np.where(steps == _SHIFT - 1, np.inf, np.minimum(size, np.finfo(np.float64).max))
     return np.where(numbers == 0, 0.0, np.sign(numbers) * size)

@@ -27,12 +27,17 @@ FeatureId = tuple[str, str]
 class Group:
     """Features that share a source, an entity and the mapping of its keys; each with the (view, feature) that
     it answers.
+
+    Where a source is revised, a group is one view, and `read_too` are its features that nobody asked for: whether
+    a version repeats the one before it is told by all columns of the view, so that a value does not depend on
+    what else is asked.
     """
 
     source: Events | Union
     entity: Entity
     keys: Pairs
     features: tuple[tuple[FeatureId, Feature], ...]
+    read_too: tuple[Feature, ...] = ()
 
     @property
     def key_sql(self) -> tuple[tuple[str, DType], ...]:
@@ -90,18 +95,27 @@ class Group:
                 known_dtype(feature.by, types[feature.by])
 
     def _all(self) -> Iterable[Feature]:
-        for _, feature in self.features:
+        for feature in (*(feature for _, feature in self.features), *self.read_too):
             yield feature
             yield from feature.parts
 
 
 def group_features(refs: Sequence[FeatureRef]) -> list[Group]:
     """The groups of a service's features, in order of first appearance."""
-    groups: dict[tuple[Events | Union, Entity, Pairs], dict[FeatureId, Feature]] = {}
+    groups: dict[tuple[Events | Union, Entity, Pairs, FeatureView | None], dict[FeatureId, Feature]] = {}
     for ref in refs:
         view: FeatureView = ref.view
-        made = groups.setdefault((view.source, view.entity, view.keys), {})
+        revised = any(part.source.key is not None for part in parts_of(view.source))
+        made = groups.setdefault((view.source, view.entity, view.keys, view if revised else None), {})
         made[view.name, ref.feature.name] = ref.feature
     return [
-        Group(source, entity, keys, tuple(made.items())) for (source, entity, keys), made in groups.items()
+        Group(source, entity, keys, tuple(made.items()), _unasked(view, made))
+        for (source, entity, keys, view), made in groups.items()
     ]
+
+
+def _unasked(view: FeatureView | None, asked: dict[FeatureId, Feature]) -> tuple[Feature, ...]:
+    if view is None:
+        return ()
+    names = {name for _, name in asked}
+    return tuple(feature for feature in view.features if feature.name not in names)

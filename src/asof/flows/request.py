@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from asof.compute.arrays import Array
-from asof.compute.arrow import arrow_type, find_dtype
+from asof.compute.arrow import arrow_type, find_dtype, to_column
 from asof.define.request_feature import EVENT_TIME, RequestFeature
 from asof.errors import UserCodeError, WrongType
 
@@ -70,6 +70,9 @@ def to_numpy(column: pa.Array) -> Array:
         return np.array(column.to_pylist(), object)
     if dtype.kind == "timestamp":
         return column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
-    if dtype.kind in {"decimal", "float64"} or (dtype.is_numeric and column.null_count):
+    if dtype.kind == "decimal":  # Arrow's own cast is not to the nearest float
+        made = to_column("input", column)
+        return np.where(made.valid, made.floats, np.nan)
+    if dtype.kind == "float64" or (dtype.is_numeric and column.null_count):
         return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return column.to_numpy(zero_copy_only=False)

@@ -101,7 +101,9 @@ class Partitions:
         """For each partition its spine rows, and what reads its history."""
         for part in range(self._n):
             rows = np.flatnonzero(self._spine_part == part).astype(np.int64)
-            if rows.size:
+            if rows.size or (
+                part == 0 and self._spine_part.size == 0
+            ):  # an empty spine has typed columns too
                 yield rows, self._reader(part)
 
     def _reader(self, part: int) -> Callable[[EntityIndex, pa.Array | None], list[Part]]:
