@@ -7,6 +7,7 @@ NaN are one thing: not valid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -77,6 +78,43 @@ def known_dtype(name: str, arrow: pa.DataType) -> DType:
     if dtype is None:
         raise WrongType(f"column {name!r} has type {arrow}, which no feature can use", column=name)
     return dtype
+
+
+def common_type(name: str, types: Sequence[pa.DataType]) -> pa.DataType:
+    """The type that holds a column's values of several sources: the widest integer, decimal or float, else the one.
+
+    Raises:
+        WrongType: there is none, as for text and numbers.
+    """
+    different = list(dict.fromkeys(t for t in types if not pa.types.is_null(t)))
+    if len(different) < 2:
+        return different[0] if different else pa.null()
+    dtypes = [known_dtype(name, arrow) for arrow in different]
+    kinds = {dtype.kind for dtype in dtypes}
+    if kinds <= {"int32", "int64", "decimal", "float64"}:
+        if "float64" in kinds:
+            return pa.float64()
+        if "decimal" in kinds:
+            return pa.decimal128(38, max(dtype.scale for dtype in dtypes))
+        return pa.int64()
+    if len(kinds) == 1:
+        return arrow_type(dtypes[0])
+    seen = ", ".join(str(arrow) for arrow in different)
+    raise WrongType(f"column {name!r} has no type for all sources of its union: {seen}", column=name)
+
+
+def unified(name: str, chunks: Sequence[pa.Array]) -> pa.ChunkedArray:
+    """Chunks of several sources as one column of their common type.
+
+    Raises:
+        WrongType: they have none. NumericOverflow: a value does not fit it.
+    """
+    wanted = common_type(name, [chunk.type for chunk in chunks])
+    try:
+        made: list[Any] = [c if c.type == wanted else c.cast(wanted) for c in chunks]
+        return pa.chunked_array(made, cast("Any", wanted))
+    except pa.ArrowInvalid as exc:
+        raise NumericOverflow(f"column {name!r}: a value does not fit {wanted}", column=name) from exc
 
 
 @dataclass(frozen=True)
@@ -159,7 +197,7 @@ def _numbers(name: str, column: pa.ChunkedArray, dtype: DType) -> Array:
     if dtype.kind == "decimal":
         return _scaled(name, column)
     if dtype.kind == "timestamp":
-        return ints(column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()))
+        return micros(column)
     if dtype.kind == "date":
         return ints(column.cast(pa.date32()).cast(pa.int32()))
     if dtype.kind == "float64":
@@ -172,6 +210,13 @@ def _numbers(name: str, column: pa.ChunkedArray, dtype: DType) -> Array:
                 f"column {name!r}: an unsigned value does not fit int64", column=name
             ) from exc
     return filled(column, null=False).astype(np.int64) if dtype.kind == "bool" else ints(column)
+
+
+def micros(column: pa.ChunkedArray) -> Ints:
+    """Timestamps as microseconds, nanoseconds rounded down; 0 where null."""
+    if column.type.unit == "ns":
+        return ints(column.cast(pa.int64())) // 1000
+    return ints(column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()))
 
 
 def _scaled(name: str, column: pa.ChunkedArray) -> Ints:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from asof.compute import sort
 from asof.compute.arrays import EMPTY_INTS, Array, Bools, Floats, Ints
-from asof.compute.arrow import Column, to_column
+from asof.compute.arrow import Column, to_column, unified
 from asof.compute.arrow_ops import filled, valid_mask
 from asof.compute.revise import EventKeys, revise
 from asof.define.window import END_US
@@ -224,15 +224,8 @@ def _columns(parts: Sequence[Mapping[str, pa.ChunkedArray]], own: OwnRows | None
     made: dict[str, Column] = {}
     for name in parts[0]:
         chunks = [chunk for table in tables for chunk in table[name].chunks]
-        arrow = next((c.type for c in chunks if not pa.types.is_null(c.type)), parts[0][name].type)
-        made[name] = to_column(name, pa.chunked_array([_cast(c, arrow) for c in chunks], arrow))
+        made[name] = to_column(name, unified(name, chunks) if chunks else parts[0][name])
     return made
-
-
-def _cast(chunk: pa.Array, arrow: pa.DataType) -> pa.Array:
-    if chunk.type == arrow:
-        return chunk
-    return chunk.cast(arrow)
 
 
 def _predicates(parts: Sequence[Mapping[str, pa.ChunkedArray]], own: OwnRows | None) -> dict[str, Bools]:

@@ -5,14 +5,14 @@ nothing revises.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from asof.compute.aggregate import latest_result
 from asof.compute.arrays import Ints
-from asof.compute.arrow import to_column
+from asof.compute.arrow import to_column, unified
 from asof.compute.arrow_ops import ints, taken, valid_mask
 from asof.compute.asof import AsOf
 from asof.compute.entity_index import EntityIndex
@@ -132,13 +132,25 @@ def _times(batch: pa.RecordBatch, scan: Scan, index: EntityIndex) -> tuple[Ints,
     return group, event, ints(batch.column(KNOWN), END_US)
 
 
+def _joined(group: Group, kept: _Kept) -> pa.Table:
+    """The kept rows of all sources, under types that hold the values of each."""
+    tables = kept.tables or [cast("pa.Schema", kept.schema).empty_table()]
+    if len({table.schema for table in tables}) == 1:
+        return pa.concat_tables(tables)
+    columns: dict[str, Any] = {}
+    for name in tables[0].column_names:
+        label = group.columns[int(name[1:])] if name != EVENT else name
+        columns[name] = unified(label, [c for table in tables for c in table[name].chunks])
+    return pa.table(cast("Any", columns))
+
+
 def _finish(
     group: Group, asked: Asked, inverse: Ints, winner: Ints, kept: _Kept, made: GroupColumns
 ) -> None:  # fmt: skip
     rows = np.where(winner >= 0, kept.place[winner], -1)
     rows = rows[inverse]
     made.missing = int((rows < 0).sum())
-    table = pa.concat_tables(kept.tables) if kept.tables else cast("pa.Schema", kept.schema).empty_table()
+    table = _joined(group, kept)
     picked = np.where(rows >= 0, rows, 0)
     best = taken(table, picked if table.num_rows else picked[:0])
     event = ints(best[EVENT])

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from asof.compute.arrays import EMPTY_INTS, Ints
 from asof.compute.arrow_ops import different, places, taken
-from asof.define.source import Events, InMemory, Mapped, Union, parts_of
+from asof.define.source import Events, InMemory, Mapped, parts_of
 from asof.engines.scan import KEY, Engine, Scan
-from asof.errors import DataError, MissingColumn
+from asof.errors import DataError, MissingColumn, WrongType
 from asof.flows.groups import Group
 from asof.flows.spine import Spine
 
@@ -52,7 +52,7 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
     Raises:
         MissingColumn: the spine lacks a column that the features, or the event key, need.
     """
-    source = _as_spine(group.source, spine)
+    source = _as_spine(engine, group, spine)
     columns, predicates = group.columns, group.predicates
     key_sql = tuple((name, dtype) for name, dtype in group.entity.keys)
     scan = Scan(Mapped(source), key_sql, columns, predicates)
@@ -74,16 +74,32 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
     )
 
 
-def _as_spine(source: Events | Union, spine: Spine) -> Events:
-    """The source with the spine as its history."""
-    parts = parts_of(source)
-    first = parts[0].source
-    names = set(spine.table.column_names)
-    keys = {part.source.key for part in parts}
+def _as_spine(engine: Engine, group: Group, spine: Spine) -> Events:
+    """The source with the spine as its history, in the types of the source's own columns."""
+    source, parts = group.source, parts_of(group.source)
+    first, table = parts[0].source, spine.table
+    names = set(table.column_names)
+    keys = {part.source.key for part in parts} - {None}
     key = keys.pop() if len(keys) == 1 else None
-    derived = first.columns if isinstance(source, Events) else ()
-    missing = {name: sql for name, sql in derived if name not in names}
-    table = spine.table
-    if first.event_time not in names and isinstance(source, Events):
+    if not isinstance(source, Events):
+        return Events("spine", InMemory(table, "spine"), event_time=spine.time, key=key)
+    if first.event_time not in names:
         table = table.append_column(first.event_time, table[spine.time])
+    table = _as_declared(table, engine.schema(parts[0]), {*group.columns, *({key} if key else set())})
+    missing = {name: sql for name, sql in first.columns if name not in names}
     return Events("spine", InMemory(table, "spine"), event_time=spine.time, key=key, columns=missing)
+
+
+def _as_declared(table: pa.Table, types: dict[str, pa.DataType], needed: set[str]) -> pa.Table:
+    for place, name in enumerate(table.column_names):
+        if name in needed and name in types and table[name].type != types[name]:
+            try:
+                column = table[name].cast(types[name])
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+                raise WrongType(
+                    f"spine: column {name!r} is {table[name].type} and does not fit the source's {types[name]}",
+                    hint="cast it in the spine",
+                    column=name,
+                ) from exc
+            table = table.set_column(place, name, column)
+    return table

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asof.compute.arrays import Bools, Ints
-from asof.compute.arrow import arrow_type, find_dtype
-from asof.compute.arrow_ops import ints, valid_mask
+from asof.compute.arrow import arrow_type, find_dtype, micros
+from asof.compute.arrow_ops import valid_mask
 from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
 from asof.engines.scan import Engine
 from asof.errors import DataError, DuplicateRows, MissingColumn, WrongType, did_you_mean
@@ -178,9 +178,8 @@ def _times(column: pa.ChunkedArray, name: str, zoned_sources: Sequence[str]) -> 
             hint="give the spine's times a zone, for example timestamp[us, UTC]",
             column=name,
         )
-    micros = column.cast(pa.timestamp("us", arrow.tz if pa.types.is_timestamp(arrow) else None), safe=False)
-    valid = valid_mask(micros)
-    at = ints(micros.cast(pa.int64()))
+    times = column.cast(pa.timestamp("us")) if pa.types.is_date(arrow) else column
+    valid, at = valid_mask(times), micros(times)
     if at.size and (int(at.min()) < -_FAR_US or int(at.max()) > _FAR_US):
         raise DataError(f"spine: a time in {name!r} is out of range", column=name)
     return np.ascontiguousarray(at), valid
