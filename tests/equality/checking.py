@@ -56,7 +56,7 @@ def by_oracle(service: FeatureService, spine: pa.Table, *, as_known: bool, cutof
     """The same from the oracle: dicts, or OVERFLOW."""
     rows, own = {}, {}
     for view in {ref.view.name: ref.view for ref in service.refs}.values():
-        columns, predicates = needed(ref.feature for ref in service.refs if ref.view.source == view.source)
+        columns, predicates = needed(view.features)
         names = view.entity.keys.names
         keys = [dict(view.keys).get(name, name) for name in names]
         rows[view.name] = oracle_rows(view.source, keys, columns, predicates)

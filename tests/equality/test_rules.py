@@ -185,3 +185,18 @@ def test_a_ratio_that_leaves_the_floats_is_infinite():
     table = pa.table({"k": ["a"], "happened": at(1), "v": [1e300], "w": [1e-300]})
     ratio = asof.ratio(asof.sum("v"), asof.sum("w")).over("lifetime").named("r")
     assert ask(events("moves", table), ratio)["r"] == [math.inf]
+
+
+def test_own_rows_need_the_columns_of_the_features_that_are_asked_and_no_others():
+    table = HISTORY.append_column("w", pa.array([1]))
+    view = asof.FeatureView(
+        "view",
+        entity=SIMPLE,
+        source=events("moves", table, key="id"),
+        features=[EVER, asof.sum("w").over("1d")],
+    )
+    service = asof.FeatureService("service", [view["v_sum"]], own_row=True)
+    spine = own_spine(pa.array([100]), pa.array([8]))
+    assert asof.Project(objects=[service]).training_set(service, spine=spine).table["v_sum"].to_pylist() == [
+        101
+    ]

@@ -33,6 +33,12 @@ def test_views_of_one_source_and_features_of_one_name(table, options, features, 
     check(asof.FeatureService("service", [*renamed, things, things["f0"].named("again")]), spine)
 
 
+@given(histories(), OPTIONS, feature_lists(max_size=8), spines(), st.integers(0, 3))
+def test_a_part_of_a_view_has_the_values_of_the_whole(table, options, features, spine, first):
+    things, pairs = views_of(table, options, features, features)
+    check(asof.FeatureService("service", [things[f"f{first}"], pairs["f1"].named("pair")]), spine)
+
+
 @given(histories(), spines(), st.data())
 def test_a_request_feature_sees_the_values_of_its_row(table, spine, data):
     source = events("moves", table, Options())

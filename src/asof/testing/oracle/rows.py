@@ -23,7 +23,7 @@ class Row:
         sequence: the place in the order of arrival, larger is later; several numbers where sources are united.
         key: what identifies the event. None makes the row an event of its own.
         deleted: True withdraws the event from `known_us` on.
-        values: what the row says: each column, and each SQL predicate that a definition uses, by its text.
+        values: what the row says: each column and each SQL predicate (by its text) that the view reads.
     """
 
     entity: Entity
@@ -39,9 +39,9 @@ def visible(rows: Iterable[Row], as_known_us: int) -> list[Row]:
     """The visible version of each event at an instant, in canonical order: event time, known-at time, sequence.
 
     Of the versions of one key that are known by then, the last one counts, in the order of known-at time and sequence.
-    A version that says the same as the one before it is a repeated delivery and changes nothing, not even the known-at
-    time that decides ties. A version that is deleted, or that has no event time or entity, still takes the place of the
-    one before it: it leaves nothing to see.
+    A version that says the same as the one before it (entity, event time and values) is a repeated delivery and changes
+    nothing, not even the known-at time that decides ties. A version that is deleted, or that has no event time or
+    entity, still takes the place of the one before it: it leaves nothing to see.
     """
     current: dict[object, Row] = {}
     for number, row in enumerate(sorted(rows, key=_arrival)):
