@@ -4,7 +4,7 @@ through.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -53,7 +53,8 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
         MissingColumn: the spine lacks a column that the features, or the event key, need.
     """
     source = _as_spine(engine, group, spine)
-    columns, predicates = group.columns, group.predicates
+    asked = replace(group, read_too=())
+    columns, predicates = asked.columns, asked.predicates
     key_sql = tuple((name, dtype) for name, dtype in group.entity.keys)
     scan = Scan(Mapped(source), key_sql, columns, predicates)
     try:
@@ -67,11 +68,12 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
         ) from exc
     if table.num_rows != spine.size:
         raise DataError("spine: own rows and spine rows do not match")
-    return OwnTable(
-        {name: table[f"v{i}"] for i, name in enumerate(columns)},
-        {sql: table[f"p{i}"] for i, sql in enumerate(predicates)},
-        table[KEY] if source.key is not None else None,
-    )
+    nobody_asks = pa.chunked_array([pa.nulls(spine.size)])
+    values = dict.fromkeys(group.columns, nobody_asks)
+    tests = dict.fromkeys(group.predicates, nobody_asks.cast(pa.bool_()))
+    values |= {name: table[f"v{i}"] for i, name in enumerate(columns)}
+    tests |= {sql: table[f"p{i}"] for i, sql in enumerate(predicates)}
+    return OwnTable(values, tests, table[KEY] if source.key is not None else None)
 
 
 def _as_spine(engine: Engine, group: Group, spine: Spine) -> Events:
@@ -85,7 +87,9 @@ def _as_spine(engine: Engine, group: Group, spine: Spine) -> Events:
         return Events("spine", InMemory(table, "spine"), event_time=spine.time, key=key)
     if first.event_time not in names:
         table = table.append_column(first.event_time, table[spine.time])
-    table = _as_declared(table, engine.schema(parts[0]), {*group.columns, *({key} if key else set())})
+    table = _as_declared(
+        table, engine.schema(parts[0]), {*replace(group, read_too=()).columns, *({key} if key else set())}
+    )
     missing = {name: sql for name, sql in first.columns if name not in names}
     return Events("spine", InMemory(table, "spine"), event_time=spine.time, key=key, columns=missing)
 
