@@ -54,6 +54,8 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a hop longer than its window": (lambda: asof.count().over("1h", hop="2h"), "hop 2h is longer"),
     "a hop for a lifetime": (lambda: asof.count().over("lifetime", hop="2h"), "not a lifetime"),
     "a quantile out of range": (lambda: asof.quantile("x", 1.5), "q=1.5"),
+    "a decay without a half-life": (lambda: asof.decayed_sum("x", "0s"), "not positive"),
+    "a delete without SQL": (lambda: Events("s", Parquet("x"), event_time="a", key="k", deleted=" "), "deleted has no SQL"),
     "no top at all": (lambda: asof.topk("x", 0), "k=0 is not in 1 to 1000"),
     "a ratio of windows": (lambda: asof.ratio(asof.count().over("1d"), asof.count()), "cannot be a part"),
     "a filtered ratio": (lambda: asof.ratio(asof.sum("x"), asof.count()).where("y"), "filter the two parts"),

@@ -281,7 +281,10 @@ def topk(column: str, k: int) -> Aggregation:
 
 def decayed_sum(column: str, half_life: Duration) -> Aggregation:
     """Sum of value * 2^(-(t - event time) / half_life), as float64. Empty: 0."""
-    return Aggregation("decayed_sum", column, (("half_life_us", parse_duration(half_life)),))
+    half_life_us = parse_duration(half_life)
+    if half_life_us <= 0:
+        raise DefinitionError(f"decayed_sum({column}): half_life={half_life!r} is not positive")
+    return Aggregation("decayed_sum", column, (("half_life_us", half_life_us),))
 
 
 def ratio(numerator: Aggregation, denominator: Aggregation, *, empty: float | None = None) -> Aggregation:

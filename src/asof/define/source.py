@@ -184,6 +184,8 @@ class Events:
             )
         if deleted is not None and key is None:
             raise DefinitionError(f"{where}: deleted without key", hint="a delete names its event by the key")
+        if deleted is not None and not deleted.strip():
+            raise DefinitionError(f"{where}: deleted has no SQL", hint="a predicate over the row's columns")
         facts: dict[str, object] = {
             "name": name,
             "history": history,
