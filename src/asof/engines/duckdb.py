@@ -191,6 +191,12 @@ class DuckDBEngine:
         with self._cursor(where) as cursor:
             return numbers, cursor.sql(sql).to_arrow_table()[HASH].combine_chunks()
 
+    def summarize(self, scans: Sequence[Scan], sql: str) -> pa.Table:
+        """What a query over `asof_rows` gives: the rows of these scans together, in no order (profile.py asks)."""
+        rows = " UNION ALL BY NAME ".join(f"({self._scan_sql(scan, ordered=False)})" for scan in scans)
+        with self._cursor(f"source {' + '.join(repr(scan.source.source.name) for scan in scans)}") as cursor:
+            return cursor.sql(f"WITH asof_rows AS NOT MATERIALIZED ({rows}) {sql}").to_arrow_table()
+
     def snapshots(self, source: Events) -> tuple[Snapshot, ...]:
         """The identities of a source's files; of its table's content where it is in memory."""
         history = source.history
@@ -295,7 +301,7 @@ class DuckDBEngine:
         self._attached.add(alias)
         return ".".join(quote(part) for part in (alias, *history.table.split(".")))
 
-    def _scan_sql(self, scan: Scan) -> str:
+    def _scan_sql(self, scan: Scan, *, ordered: bool = True) -> str:
         found = self._source(scan.source)
         source = scan.source.source
         where = f"source {source.name!r}"
@@ -317,7 +323,7 @@ class DuckDBEngine:
             relation = found.placed
             picked.append(f"asof_place AS {PLACE}")
         sql = f"SELECT {', '.join(picked)} FROM {relation}{self._where(scan, keys, found.columns)}"
-        if source.sequence is not None:
+        if source.sequence is not None and ordered:
             self._need(where, source.sequence, found.columns)
             sql += f" ORDER BY {quote(source.sequence)}"
         return sql
