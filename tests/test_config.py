@@ -29,6 +29,13 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         threads=usable_cores(),
         spill_dir=folder / ".asof" / "spill",
         usage_dir=folder / ".asof" / "usage",
+        registry=f"sqlite:///{folder}/.asof/registry.sqlite",
+        registry_password=None,
+        environment="prod",
+        user=None,
+        abandoned_after_us=30 * 86_400 * 1_000_000,
+        openlineage_url=None,
+        openlineage_file=None,
         log_level="warning",
     )
 

@@ -31,6 +31,13 @@ class Config:
     threads: int
     spill_dir: Path
     usage_dir: Path
+    registry: str
+    registry_password: str | None
+    environment: str
+    user: str | None
+    abandoned_after_us: int
+    openlineage_url: str | None
+    openlineage_file: Path | None
     log_level: str
 
 
@@ -173,6 +180,10 @@ def _value(setting: Setting, root: Path, written: Mapping[str, object], environ:
     try:
         return kind.check(value, root)
     except (ValueError, TypeError) as exc:
+        if setting.kind in {"secret", "url"}:  # whoever wrote the secret itself should not find it in a log
+            raise ConfigError(
+                f"{origin}: {name} is not {kind.allowed}", setting=setting.key, origin=origin
+            ) from None
         raise ConfigError(
             f"{origin}: {name} = {seen!r} is not {kind.allowed}",
             setting=setting.key,

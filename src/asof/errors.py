@@ -8,7 +8,12 @@ AsofError
 │   └── UserCodeError      (RuntimeError)       your module or function raised
 ├── StateError             (RuntimeError)       the project, its configuration or its registry
 │   ├── ConfigError        (ValueError)         a setting is wrong
-│   └── ProjectNotFound    (FileNotFoundError)  no asof.toml here
+│   ├── ProjectNotFound    (FileNotFoundError)  no asof.toml here
+│   ├── UnknownEnvironment (KeyError)           an environment that the registry does not have
+│   ├── RegistryMoved                           somebody else applied since the plan was made
+│   ├── RegistryTooNew                          a newer asof has written the registry
+│   ├── NotMaterialized                         a version would be served that no store holds yet
+│   └── BreakingChange                          what somebody reads would be gone; refused unless forced
 ├── DataError              (ValueError)         rows and files
 │   ├── MissingColumn      (KeyError)           a column that the data does not have
 │   ├── WrongType          (TypeError)          a column of another type than declared or needed
@@ -101,6 +106,36 @@ class ProjectNotFound(StateError, FileNotFoundError):
     """The folder holds no project (no `asof.toml`)."""
 
     code = "project_not_found"
+
+
+class UnknownEnvironment(StateError, KeyError):
+    """An environment that the registry does not have; the hint names the nearest one."""
+
+    code = "unknown_environment"
+
+
+class RegistryMoved(StateError):
+    """Somebody else has changed the environment since the plan was made; nothing was changed."""
+
+    code = "registry_moved"
+
+
+class RegistryTooNew(StateError):
+    """A newer asof has written the registry; the message says which version is needed."""
+
+    code = "registry_too_new"
+
+
+class NotMaterialized(StateError):
+    """A protected environment would point at a version that is to be served and that no online store holds."""
+
+    code = "not_materialized"
+
+
+class BreakingChange(StateError):
+    """A change would take away what somebody is known to read; the message names the readers."""
+
+    code = "breaking_change"
 
 
 class DataError(AsofError, ValueError):

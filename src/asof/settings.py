@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from asof.clock import parse_duration
+
 PREFIX = "ASOF_"
+ENVIRONMENT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _UNITS_BYTES = {
@@ -136,6 +139,39 @@ def _check_path(value: object, root: Path) -> Path:
     return root / Path(value).expanduser()
 
 
+def _check_environment(value: object, _root: Path) -> str:
+    if not isinstance(value, str) or ENVIRONMENT.fullmatch(value) is None:
+        raise ValueError(value)
+    return value
+
+
+def _check_url(value: object, root: Path) -> str:
+    if not isinstance(value, str) or "://" not in value:
+        raise ValueError(value)
+    scheme, _, rest = value.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and not rest.startswith("//"):
+        return f"sqlite:///{root / rest[1:]}"  # a relative path starts at the project's folder
+    return value
+
+
+def _check_secret(value: object, _root: Path) -> str:
+    if not isinstance(value, str) or re.fullmatch(r"(env|file):.+", value) is None:
+        raise ValueError
+    return value
+
+
+def _check_duration(value: object, _root: Path) -> int:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return parse_duration(value)
+
+
+def _check_text(value: object, _root: Path) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= 128 or not value.isprintable():
+        raise ValueError(value)
+    return value
+
+
 def _check_level(value: object, _root: Path) -> str:
     if value not in LOG_LEVELS:
         raise ValueError(value)
@@ -148,6 +184,11 @@ KINDS = {
     "size": Kind("a size of at least 64MB, such as '8GB' or '512MiB'", _check_size, _number_or_text),
     "count": Kind("a whole number from 1 to 4096", _check_count, _number_or_text),
     "path": Kind("a path, absolute or below the project's folder", _check_path),
+    "environment": Kind("a name: lower-case letters, digits, _ and -, a letter first", _check_environment),
+    "url": Kind("a URL such as sqlite:///path or postgresql://user@host/database", _check_url),
+    "secret": Kind("a reference such as env:NAME or file:PATH", _check_secret),
+    "text": Kind("a text of 1 to 128 printable characters", _check_text),
+    "duration": Kind("a duration such as '30d'", _check_duration),
     "level": Kind(f"one of {', '.join(LOG_LEVELS)}", _check_level, str.lower),
 }
 
@@ -198,6 +239,63 @@ SETTINGS = (
         lambda root: root / ".asof" / "usage",
         ".asof/usage",
         "Where the ledger of receipts is kept: one file of JSON lines for each day.",
+    ),
+    Setting(
+        "registry",
+        "registry",
+        "url",
+        lambda root: f"sqlite:///{root / '.asof' / 'registry.sqlite'}",
+        "sqlite:///.asof/registry.sqlite",
+        "Where what has been applied is kept: a SQLite file of the project, or a PostgreSQL server of the team. A"
+        " password never stands in the URL.",
+    ),
+    Setting(
+        "registry_password",
+        "registry_password",
+        "secret",
+        lambda _: None,
+        "none: PostgreSQL's own ways, such as `PGPASSWORD` or `~/.pgpass`",
+        "Where the password of the registry's database is.",
+    ),
+    Setting(
+        "environment",
+        "environment",
+        "environment",
+        lambda _: "prod",
+        "prod",
+        "The environment that commands mean when they are not told another by `--env`.",
+    ),
+    Setting(
+        "user",
+        "user",
+        "text",
+        lambda _: None,
+        "the login name",
+        "Who the history says has made a change.",
+    ),
+    Setting(
+        "abandoned_after",
+        "abandoned_after_us",
+        "duration",
+        lambda _: parse_duration("30d"),
+        "30d",
+        "How long an environment may go without a change before it is listed as abandoned.",
+    ),
+    Setting(
+        "openlineage.url",
+        "openlineage_url",
+        "url",
+        lambda _: None,
+        "none: off",
+        "Where lineage events go over HTTP after an apply (needs the `openlineage` extra).",
+    ),
+    Setting(
+        "openlineage.file",
+        "openlineage_file",
+        "path",
+        lambda _: None,
+        "none: off",
+        "A file to which lineage events are appended after an apply (needs the `openlineage` extra).",
     ),
     Setting(
         "log_level",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from asof.clock import format_duration, parse_duration
+from asof.define.deprecated import Deprecated
 from asof.define.names import check_name
 from asof.define.window import LIFETIME, Closed, Duration, Window, parse_window
 from asof.errors import DefinitionError
@@ -57,6 +58,7 @@ class Feature:
     parts: tuple[Feature, ...] = ()
     ttl_us: int | None = None
     description: str = field(default="", compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
 
     def param(self, name: str, default: float = 0) -> float:
         """The value of one parameter (`n`, `q`, `k`, `half_life_us`, `empty`)."""
@@ -78,6 +80,7 @@ class Aggregation:
     name: str | None = None
     parts: tuple[Aggregation, ...] = ()
     description: str = field(default="", compare=False)
+    deprecation: Deprecated | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.column is None and not FUNCTIONS[self.function]:
@@ -144,6 +147,10 @@ class Aggregation:
         """The same with a description, which is no part of the fingerprint."""
         return replace(self, description=text)
 
+    def deprecated(self, on: str, *, use: str = "", note: str = "") -> Aggregation:
+        """The same, to be left from a date (`2027-01-31`) on; see `Deprecated`."""
+        return replace(self, deprecation=Deprecated(on, use, note))
+
     def features(self, where: str) -> tuple[Feature, ...]:
         """One feature for each window, named.
 
@@ -165,7 +172,7 @@ class Aggregation:
         name = self._auto_name(window) if self.name is None else self.name.replace("{window}", window.label)
         return Feature(
             name, self.function, self.column, window, self.predicate, self.key, self.params, parts,
-            description=self.description,
+            description=self.description, deprecated=self.deprecation,
         )  # fmt: skip
 
     def _default_windows(self, where: str) -> tuple[Window, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from asof.define.deprecated import Deprecated
 from asof.define.names import check_name
+from asof.define.place import Placed
 from asof.errors import DefinitionError
 from asof.types import DType, Schema
 
@@ -13,7 +15,7 @@ _KEY_KINDS = ("string", "int32", "int64", "date", "bool")
 
 
 @dataclass(frozen=True, init=False)
-class Entity:
+class Entity(Placed):
     """A thing that features describe, with its id columns in order (one, or several for a composite key).
 
     Raises:
@@ -28,9 +30,18 @@ class Entity:
     keys: Schema
     description: str = field(default="", compare=False)
     owner: str = field(default="", compare=False)
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
 
     def __init__(
-        self, name: str, keys: Mapping[str, str | DType], *, description: str = "", owner: str = ""
+        self,
+        name: str,
+        keys: Mapping[str, str | DType],
+        *,
+        description: str = "",
+        owner: str = "",
+        tags: Sequence[str] = (),
+        deprecated: Deprecated | None = None,
     ) -> None:
         check_name("entity", name)
         if not keys:
@@ -48,3 +59,5 @@ class Entity:
         object.__setattr__(self, "keys", schema)
         object.__setattr__(self, "description", description)
         object.__setattr__(self, "owner", owner)
+        object.__setattr__(self, "tags", tuple(tags))
+        object.__setattr__(self, "deprecated", deprecated)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from asof.define.aggregation import Aggregation, Feature, Latest
+from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
 from asof.define.names import check_name, check_unique
+from asof.define.place import Placed
 from asof.define.source import Events, Pairs, Union
 from asof.errors import DefinitionError, UnknownName, did_you_mean
 
@@ -28,7 +30,7 @@ class FeatureRef:
 
 
 @dataclass(frozen=True, init=False)
-class FeatureView:
+class FeatureView(Placed):
     """Features of one entity from one source.
 
     Args:
@@ -37,6 +39,7 @@ class FeatureView:
         source: an `Events` or a `Union`.
         features: aggregations with windows, and `latest(...)`.
         keys: entity key -> SQL over the source's columns, where the source names its key columns otherwise.
+        online: the view is to be served: production only points at a version that has been materialized.
 
     Raises:
         DefinitionError: no feature, a feature without window, two features of one name.
@@ -63,6 +66,8 @@ class FeatureView:
     owner: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
     tags: tuple[str, ...] = field(default=(), compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
+    online: bool = field(default=False, compare=False)
 
     def __init__(
         self,
@@ -75,6 +80,8 @@ class FeatureView:
         owner: str = "",
         description: str = "",
         tags: Sequence[str] = (),
+        deprecated: Deprecated | None = None,
+        online: bool = False,
     ) -> None:
         where = f"feature view {check_name('feature view', name)!r}"
         _check_parts(where, entity, source, features)
@@ -92,6 +99,7 @@ class FeatureView:
         facts: dict[str, object] = {
             "name": name, "entity": entity, "source": source, "features": made, "owner": owner,
             "keys": tuple((keys or {}).items()), "description": description, "tags": tuple(tags),
+            "deprecated": deprecated, "online": online,
         }  # fmt: skip
         for fact, value in facts.items():
             object.__setattr__(self, fact, value)

@@ -1,100 +1,188 @@
 """Fingerprints: the identity of what a definition computes.
 
-Two definitions have one fingerprint when they give the same values. Owner, description and tags (fields with
-`compare=False`) do not count; everything that a value depends on does, upstream definitions included. A
-function counts by its syntax tree, so formatting and comments do not matter. Stable across processes and
-Python versions.
+Two definitions have one fingerprint when they give the same values. Everything that a value depends on counts,
+upstream definitions included; what is for people (owner, description, tags: fields with `compare=False`), an
+object's own name, and derived columns of a source that a feature never names, do not. A function counts by its
+syntax tree and by what it reads (`function_source.py`). A field that has its default value is left out, so that a
+new field with a default changes no fingerprint. Stable across processes and Python versions.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
-import textwrap
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any, cast
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, cast
 
+from asof.define.aggregation import Feature
+from asof.define.entity import Entity
+from asof.define.feature_view import FeatureRef, FeatureView
+from asof.define.function_source import function_source
+from asof.define.kinds import kind_of
+from asof.define.label import Label
+from asof.define.request_feature import RequestFeature
+from asof.define.service import FeatureService
+from asof.define.source import Events, Pairs, Source, parts_of
+from asof.types import DType, Schema
 
-def canonical(value: object) -> object:
-    """The value as plain JSON data, without what no value depends on.
-
-    Raises:
-        TypeError: something that is no definition.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [canonical(item) for item in cast("list[object]", value)]
-    if isinstance(value, Mapping):
-        pairs = cast("Mapping[str, object]", value)
-        return {str(key): canonical(item) for key, item in sorted(pairs.items())}
-    if is_dataclass(value) and not isinstance(value, type):
-        body = {
-            f.name: canonical(getattr(value, f.name))
-            for f in fields(value)
-            if f.compare or callable(getattr(value, f.name))
-        }
-        return {"kind": type(value).__name__, **body}
-    if callable(value):
-        return {"kind": "function", "tree": function_tree(value)}
-    raise TypeError(f"{type(value).__name__} is no definition")
+T = TypeVar("T")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def fingerprint(value: object) -> str:
-    """The SHA-256 of the canonical form, in hex.
+    """The SHA-256 of all that the definition's values depend on, in hex.
+
+    Raises:
+        TypeError: something that is no definition.
 
     Example:
-        >>> from asof.define.entity import Entity
         >>> a = Entity("account", keys={"account_id": "string"}, owner="risk")
-        >>> b = Entity("account", keys={"account_id": "string"}, owner="growth")
+        >>> b = Entity("customer", keys={"account_id": "string"}, owner="growth")
         >>> fingerprint(a) == fingerprint(b)
         True
     """
-    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return Fingerprints().of(value)
 
 
-def function_tree(function: Callable[..., Any]) -> str:
-    """The function's syntax tree as text, without decorators, docstrings, annotations and positions.
+class Fingerprints:
+    """Fingerprints of many definitions; each is made once, however many others stand on it."""
 
-    A function without source (made at run time) counts by its qualified name and byte code's constants and
-    names.
-    """
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-        tree = ast.parse(source)
-    except (OSError, TypeError, SyntaxError):
-        code = getattr(function, "__code__", None)
-        parts = (code.co_code.hex(), repr(code.co_consts), code.co_names) if code else ()
-        return f"{getattr(function, '__qualname__', '?')}:{parts!r}"
-    node = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.Lambda)), None)
-    if node is None:
-        return _dump(tree)
-    if isinstance(node, ast.FunctionDef):
-        node.decorator_list = []
-        node.returns = None
-        if ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        for argument in ast.walk(node.args):
-            if isinstance(argument, ast.arg):
-                argument.annotation = None
-    return _dump(node)
+    def __init__(self) -> None:
+        # The definitions are kept, so that an id stays theirs.
+        self._made: dict[object, tuple[object, str]] = {}
+
+    def of(self, thing: object) -> str:
+        """The fingerprint of a definition; see `fingerprint`."""
+        return self._once(id(thing), thing, self._canonical)
+
+    def of_feature(self, ref: FeatureRef) -> str:
+        """The fingerprint of one feature of a view; its siblings and its name do not count."""
+        return self._once((id(ref.view), ref.feature.name), ref, self._canonical_feature)
+
+    def _once(self, key: object, thing: T, canonical: Callable[[T], object]) -> str:
+        known = self._made.get(key)
+        if known is None:
+            text = json.dumps(canonical(thing), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+            known = self._made[key] = (thing, hashlib.sha256(text.encode()).hexdigest())
+        return known[1]
+
+    def _canonical(self, thing: object) -> object:
+        if isinstance(thing, FeatureView):
+            return ["feature_view", {ref.name: self.of_feature(ref) for ref in thing.refs()}]
+        if isinstance(thing, Label):
+            texts = [
+                *_texts(f for f, _ in thing.features()),
+                thing.outcome or "",
+                *_keys(thing.entity, thing.keys),
+            ]
+            return [
+                "label",
+                {**self._facts(thing, "name", "source"), "source": self._source(thing.source, texts)},
+            ]
+        if isinstance(thing, FeatureService):
+            own = thing.own_row and self._source(thing.own_row, _texts(r.feature for r in thing.refs))
+            return ["feature_service", {**self._facts(thing, "name", "own_row"), "own_row": own}]
+        if kind_of(thing) is not None:
+            return [type(thing).__name__, self._facts(thing, "name")]
+        raise TypeError(f"{type(thing).__name__} is no definition")
+
+    def _canonical_feature(self, ref: FeatureRef) -> object:
+        view, feature = ref.view, ref.feature
+        facts = self._facts(feature, "name")
+        texts = [*_texts([feature]), *_keys(view.entity, view.keys)]
+        return ["feature", self.of(view.entity), self._source(view.source, texts), sorted(view.keys), facts]
+
+    def _facts(self, thing: Any, *without: str) -> dict[str, object]:
+        """The fields that count and differ from their default."""
+        made: dict[str, object] = {}
+        for name, default in _counting(type(thing)):
+            value = getattr(thing, name)
+            if name not in without and value is not default and value != default:
+                made[name] = self._plain(value)
+        return made
+
+    def _plain(self, value: object) -> object:
+        made: object
+        if value is None or isinstance(value, bool | int | float | str):
+            made = value
+        elif isinstance(value, tuple):
+            made = [self._plain(item) for item in cast("tuple[object, ...]", value)]
+        elif isinstance(value, FeatureRef):
+            made = [value.name, self.of_feature(value)]
+        elif isinstance(value, DType):
+            made = str(value)
+        elif isinstance(value, Schema):
+            made = [[name, str(dtype)] for name, dtype in value]
+        elif isinstance(value, RequestFeature):
+            made = [value.name, self.of(value)]
+        elif kind_of(value) is not None:
+            made = self.of(value)
+        elif is_dataclass(value) and not isinstance(value, type):
+            made = [type(value).__name__, self._facts(value)]
+        elif callable(value):
+            made = function_source(value).tree
+        else:
+            raise TypeError(f"{type(value).__name__} is no part of a definition")
+        return made
+
+    def _source(self, source: Source, texts: Iterable[str]) -> str:
+        """The fingerprint of a source as far as these texts can read it."""
+        words = {word for text in texts for word in _words(text)}
+        used: list[tuple[dict[str, str], dict[str, str]]] = []
+        for part in parts_of(source):
+            mapped = _used(part.columns, words)
+            more = _words(*mapped.values(), *_times_and_keys(part.source))
+            used.append((mapped, _used(part.source.columns, words | more)))
+        return self._once(
+            (id(source), json.dumps(used)), (source, used), lambda _: self._canonical_source(source, used)
+        )
+
+    def _canonical_source(self, source: Source, used: list[tuple[dict[str, str], dict[str, str]]]) -> object:
+        made: list[object] = []
+        for part, (mapped, derived) in zip(parts_of(source), used, strict=True):
+            made.append([self._facts(part.source, "name", "columns"), mapped, derived])
+        return ["source", made]
 
 
-def _dump(node: ast.AST) -> str:
-    # ast.dump omits or prints empty fields depending on the Python version, so the walk is our own.
-    parts = [
-        f"{name}={_dump_value(value)}"
-        for name, value in ast.iter_fields(node)
-        if value is not None and value != [] and name not in {"type_comment", "kind", "ctx"}
-    ]
-    return f"{type(node).__name__}({','.join(parts)})"
+@cache
+def _counting(cls: type) -> tuple[tuple[str, object], ...]:
+    """The fields that count, with their defaults."""
+    return tuple(
+        (f.name, f.default if f.default is not MISSING else _NEVER) for f in fields(cls) if f.compare
+    )
 
 
-def _dump_value(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + ",".join(_dump_value(item) for item in cast("list[object]", value)) + "]"
-    return _dump(value) if isinstance(value, ast.AST) else repr(value)
+_NEVER = object()
+
+
+def _texts(features: Iterable[Feature]) -> Iterator[str]:
+    """Everything in features that may name a column of the source."""
+    for feature in features:
+        yield from (text for text in (feature.column, feature.by, feature.predicate) if text)
+        yield from _texts(feature.parts)
+
+
+def _keys(entity: Entity, keys: Pairs) -> list[str]:
+    given = dict(keys)
+    return [given.get(name, name) for name in entity.keys.names]
+
+
+def _words(*texts: str) -> set[str]:
+    return {word.lower() for text in texts for word in _WORD.findall(text)}
+
+
+def _times_and_keys(source: Events) -> list[str]:
+    parts = (source.event_time, source.known_at, source.key, source.deleted, source.sequence)
+    return [text for text in parts if text]
+
+
+def _used(columns: Pairs, words: set[str]) -> dict[str, str]:
+    """The derived columns that the words may mean, and those that these are made of in turn."""
+    used: dict[str, str] = {}
+    while new := {name: sql for name, sql in columns if name not in used and name.lower() in words}:
+        used |= new
+        words = words | _words(*new.values())
+    return used

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asof.clock import format_duration, parse_duration
 from asof.define.aggregation import Aggregation, Feature
 from asof.define.aggregation import count as count_rows
+from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
 from asof.define.names import check_name
+from asof.define.place import Placed
 from asof.define.source import Events, Pairs, Union, _check_zone  # pyright: ignore[reportPrivateUsage]
 from asof.define.window import Duration, Window
 from asof.errors import DefinitionError, UnknownName, did_you_mean
@@ -51,7 +53,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, init=False)
-class Label:
+class Label(Placed):
     """What happens to an entity in `[t, t + horizon)`, as known at the training cut-off.
 
     Without `value` the label is 1 when any event comes in time, else 0. With `outcome` (a column) and a
@@ -87,6 +89,8 @@ class Label:
     keys: Pairs = ()
     owner: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -101,6 +105,8 @@ class Label:
         keys: Mapping[str, str] | None = None,
         owner: str = "",
         description: str = "",
+        tags: Sequence[str] = (),
+        deprecated: Deprecated | None = None,
     ) -> None:
         place = f"label {check_name('label', name)!r}"
         for key in keys or {}:
@@ -113,6 +119,7 @@ class Label:
             "name": name, "entity": entity, "source": source, "outcomes": _outcomes(place, horizon, outcome),
             "outcome": None if outcome is None else check_name(f"{place}: outcome", outcome), "value": value,
             "predicate": where, "keys": tuple((keys or {}).items()), "owner": owner, "description": description,
+            "tags": tuple(tags), "deprecated": deprecated,
         }  # fmt: skip
         for fact, made in facts.items():
             object.__setattr__(self, fact, made)

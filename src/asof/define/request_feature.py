@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from asof.define.deprecated import Deprecated
 from asof.define.feature_view import FeatureRef
 from asof.define.names import check_name, check_unique
+from asof.define.place import Placed
 from asof.errors import DefinitionError, UnknownName, did_you_mean
 from asof.types import DType, Schema
 
@@ -18,7 +20,7 @@ EVENT_TIME = "event_time"
 
 
 @dataclass(frozen=True)
-class RequestFeature:
+class RequestFeature(Placed):
     """A feature computed at request time. Made by `@request_feature`; calling it calls the function itself."""
 
     name: str
@@ -28,6 +30,9 @@ class RequestFeature:
     dtype: DType
     parameters: tuple[str, ...]
     description: str = field(default="", compare=False)
+    owner: str = field(default="", compare=False)
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function itself gives."""
@@ -35,10 +40,7 @@ class RequestFeature:
 
     def named(self, name: str) -> RequestFeature:
         """The same under another name in a service."""
-        return RequestFeature(
-            check_name("feature", name), self.function, self.inputs, self.request, self.dtype, self.parameters,
-            self.description,
-        )  # fmt: skip
+        return replace(self, name=check_name("feature", name))
 
 
 def request_feature(
@@ -47,6 +49,9 @@ def request_feature(
     request: Mapping[str, str | DType] | None = None,
     dtype: str | DType = "float64",
     name: str | None = None,
+    owner: str = "",
+    tags: Sequence[str] = (),
+    deprecated: Deprecated | None = None,
 ) -> Callable[[Callable[..., Any]], RequestFeature]:
     """Make a function over NumPy arrays a feature.
 
@@ -74,7 +79,10 @@ def request_feature(
         check_unique(where, "inputs", known)
         parameters = _parameters(where, function, known)
         doc = inspect.getdoc(function) or ""
-        return RequestFeature(made, function, tuple(inputs), schema, DType.parse(dtype), parameters, doc)
+        return RequestFeature(
+            made, function, tuple(inputs), schema, DType.parse(dtype), parameters, doc, owner, tuple(tags),
+            deprecated,
+        )  # fmt: skip
 
     return decorate
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
 from asof.define.feature_view import FeatureRef, FeatureView
 from asof.define.names import check_name, check_unique
+from asof.define.place import Placed
 from asof.define.request_feature import RequestFeature
 from asof.define.source import Events, Union
 from asof.errors import DefinitionError
@@ -17,7 +19,7 @@ Item = FeatureView | FeatureRef | RequestFeature
 
 
 @dataclass(frozen=True, init=False)
-class FeatureService:
+class FeatureService(Placed):
     """What a model asks for: features of views and request features, in order, under unique column names.
 
     `own_row=True` says that the scored row itself counts in every window of its source that ends at t: the
@@ -35,6 +37,7 @@ class FeatureService:
     owner: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
     tags: tuple[str, ...] = field(default=(), compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class FeatureService:
         owner: str = "",
         description: str = "",
         tags: Sequence[str] = (),
+        deprecated: Deprecated | None = None,
     ) -> None:
         where = f"feature service {check_name('feature service', name)!r}"
         flat = _flatten(where, features)
@@ -56,6 +60,7 @@ class FeatureService:
         object.__setattr__(self, "owner", owner)
         object.__setattr__(self, "description", description)
         object.__setattr__(self, "tags", tuple(tags))
+        object.__setattr__(self, "deprecated", deprecated)
         key_types = self._key_types(where)
         clash = set(names) & {*key_types, *self._request_types(where)}
         if clash:

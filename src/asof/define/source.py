@@ -12,7 +12,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from asof.clock import parse_duration
+from asof.define.deprecated import Deprecated
 from asof.define.names import check_name, check_unique
+from asof.define.place import Placed
 from asof.define.window import Duration
 from asof.errors import DefinitionError
 from asof.types import DType, Schema
@@ -119,7 +121,7 @@ def _pairs(where: str, what: str, mapping: Mapping[str, str] | None) -> Pairs:
 
 
 @dataclass(frozen=True, init=False)
-class Events:
+class Events(Placed):
     """A source of events: a history, its event time, when rows were known, and (with `key`) how they are
     revised.
 
@@ -154,6 +156,8 @@ class Events:
     personal: tuple[str, ...] = field(default=(), compare=False)
     description: str = field(default="", compare=False)
     owner: str = field(default="", compare=False)
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -171,6 +175,8 @@ class Events:
         personal: Sequence[str] = (),
         description: str = "",
         owner: str = "",
+        tags: Sequence[str] = (),
+        deprecated: Deprecated | None = None,
     ) -> None:
         where = f"source {check_name('source', name)!r}"
         if not isinstance(history, Location):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -200,6 +206,8 @@ class Events:
             "personal": tuple(personal),
             "description": description,
             "owner": owner,
+            "tags": tuple(tags),
+            "deprecated": deprecated,
         }
         for fact, value in facts.items():
             object.__setattr__(self, fact, value)
@@ -232,7 +240,7 @@ class Mapped:
 
 
 @dataclass(frozen=True, init=False)
-class Union:
+class Union(Placed):
     """Several sources as one: each mapped to common columns, each with its own times and its own event keys.
 
     Ties: at equal event time and known-at time, the order in which the sources are named; then each source's
@@ -249,9 +257,18 @@ class Union:
     sources: tuple[Mapped, ...]
     description: str = field(default="", compare=False)
     owner: str = field(default="", compare=False)
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    deprecated: Deprecated | None = field(default=None, compare=False)
 
     def __init__(
-        self, name: str, sources: Sequence[Events | Mapped], *, description: str = "", owner: str = ""
+        self,
+        name: str,
+        sources: Sequence[Events | Mapped],
+        *,
+        description: str = "",
+        owner: str = "",
+        tags: Sequence[str] = (),
+        deprecated: Deprecated | None = None,
     ) -> None:
         check_name("source", name)
         parts = tuple(Mapped(part) if isinstance(part, Events) else part for part in sources)
@@ -262,6 +279,8 @@ class Union:
         object.__setattr__(self, "sources", parts)
         object.__setattr__(self, "description", description)
         object.__setattr__(self, "owner", owner)
+        object.__setattr__(self, "tags", tuple(tags))
+        object.__setattr__(self, "deprecated", deprecated)
 
     @property
     def names(self) -> tuple[str, ...]:
