@@ -49,6 +49,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "duckdb": ("engines/duckdb.py",),
     # Only for `.to_polars()`; pandas is never imported, Arrow does it.
     "polars": ("flows/result.py",),
+    # The registry's tables in SQLite and PostgreSQL; drivers are named by the URL and never imported.
+    "sqlalchemy": ("registry/",),
+    "alembic": ("registry/migrate.py", "registry/migrations/"),
     "click": ("cli/",),
     "rich": ("cli/console.py",),
 }

@@ -1,0 +1,1 @@
+"""Migrations of the registry's tables, run by `registry/migrate.py`."""
