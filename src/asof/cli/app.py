@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import click
 
 import asof
-from asof.cli import check, training_set, usage
-from asof.errors import AsofError, ConfigError, DefinitionError, ProjectNotFound
+from asof.cli import apply, check, env, history, plan, training_set, usage
+from asof.errors import AsofError, ConfigError, DefinitionError, ProjectNotFound, UnknownEnvironment
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+MISUSES = (DefinitionError, ConfigError, ProjectNotFound, UnknownEnvironment)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -25,7 +26,17 @@ def app(*, verbose: bool) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
 
 
-for _command in (training_set.command, check.command, usage.command):
+for _command in (
+    check.command,
+    plan.command,
+    apply.apply,
+    apply.rollback,
+    apply.promote,
+    history.command,
+    env.group,
+    training_set.command,
+    usage.command,
+):
     app.add_command(_command)
 
 
@@ -64,4 +75,4 @@ def _tell(error: AsofError, *, as_json: bool) -> int:
         if hint:
             click.echo(click.style("hint: ", fg="cyan") + hint, err=True, color=color)
     logging.getLogger("asof").debug("cause", exc_info=error)
-    return MISUSED if isinstance(error, DefinitionError | ConfigError | ProjectNotFound) else FAILED
+    return MISUSED if isinstance(error, MISUSES) else FAILED

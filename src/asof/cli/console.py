@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
 from typing import Self
@@ -56,3 +57,8 @@ class ProgressBars:
         if not self._compiling:
             self._compiling = True
             self._console.print("compiling kernels (once on this machine, some seconds) ...", highlight=False)
+
+
+def color() -> bool | None:
+    """What `click.echo` takes: no colours where NO_COLOR is set, else as the stream is a terminal."""
+    return False if "NO_COLOR" in os.environ else None

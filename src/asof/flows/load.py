@@ -8,33 +8,23 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
-from asof.define.entity import Entity
-from asof.define.feature_view import FeatureView
-from asof.define.label import Label
-from asof.define.request_feature import RequestFeature
-from asof.define.service import FeatureService
-from asof.define.source import Events, Union
+from asof.define.kinds import KINDS, Definition, below, kind_of, spoken
+from asof.define.place import place_of
 from asof.errors import AsofError, DefinitionError, UnknownName, UserCodeError, did_you_mean
-
-Definition = Entity | Events | Union | FeatureView | RequestFeature | FeatureService | Label
-KINDS: dict[str, tuple[type, ...]] = {
-    "entity": (Entity,),
-    "source": (Events, Union),
-    "feature_view": (FeatureView,),
-    "request_feature": (RequestFeature,),
-    "feature_service": (FeatureService,),
-    "label": (Label,),
-}
 
 
 class Definitions:
     """The definitions of a project by kind and name."""
 
-    def __init__(self, objects: Iterable[object] = ()) -> None:
+    def __init__(self, objects: Iterable[object] = (), *, root: Path | None = None) -> None:
+        self._root = root
         self._found: dict[str, dict[str, Definition]] = {kind: {} for kind in KINDS}
+        self._seen: dict[int, Definition] = {}  # each is looked at once, however many stand on it
         for thing in objects:
             self.add(thing)
 
@@ -44,18 +34,32 @@ class Definitions:
         Raises:
             DefinitionError: another definition of the kind has this name.
         """
-        for kind, types in KINDS.items():
-            if isinstance(thing, types):
-                name = str(thing.name)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
-                known = self._found[kind].setdefault(name, thing)  # pyright: ignore[reportArgumentType]
-                if known is not thing and known != thing:
-                    raise DefinitionError(f"two {kind.replace('_', ' ')}s are named {name!r}", name=name)
-                for below in _below(thing):
-                    self.add(below)
+        kind = kind_of(thing)
+        if kind is None or id(thing) in self._seen:
+            return
+        made = cast("Definition", thing)
+        self._seen[id(thing)] = made
+        known = self._found[kind].setdefault(made.name, made)
+        if known is not made and not _same(known, made):
+            first, second = (place_of(each, self._root) for each in (known, made))
+            raise DefinitionError(
+                (f"{second}: " if second else "")
+                + f"{spoken(kind)} {made.name!r} is defined twice"
+                + (f", first in {first}" if first else ""),
+                hint="give one of them another name",
+                name=made.name,
+                at=second,
+            )
+        for each in below(thing):
+            self.add(each)
 
     def list(self, kind: str) -> list[Definition]:
         """All definitions of a kind, in order of appearance."""
         return list(self._found[kind].values())
+
+    def all(self) -> list[Definition]:
+        """All definitions, kind by kind."""
+        return [thing for found in self._found.values() for thing in found.values()]
 
     def get(self, kind: str, name: str) -> Definition:
         """The definition of a name.
@@ -65,20 +69,16 @@ class Definitions:
         """
         found = self._found[kind].get(name)
         if found is None:
-            words = kind.replace("_", " ")
-            hint = did_you_mean(name, self._found[kind]) or f"the project defines no {words}"
-            raise UnknownName(f"no {words} {name!r}", hint=hint, name=name, kind=kind)
+            hint = did_you_mean(name, self._found[kind]) or f"the project defines no {spoken(kind)}"
+            raise UnknownName(f"no {spoken(kind)} {name!r}", hint=hint, name=name, kind=kind)
         return found
 
 
-def _below(thing: object) -> list[object]:
-    if isinstance(thing, FeatureService):
-        return [ref.view for ref in thing.refs]
-    if isinstance(thing, FeatureView | Label):
-        return [thing.entity, thing.source]
-    if isinstance(thing, Union):
-        return [part.source for part in thing.sources]
-    return []
+def _same(one: Definition, other: Definition) -> bool:
+    """Equal in all fields, in those for people too."""
+    return type(one) is type(other) and all(
+        getattr(one, each.name) == getattr(other, each.name) for each in fields(one)
+    )
 
 
 def load_modules(root: Path, patterns: Iterable[str]) -> list[ModuleType]:

@@ -15,16 +15,20 @@ from typing import Any, cast
 
 import asof
 from asof.clock import Clock, SystemClock
-from asof.config import Config, load_config
+from asof.config import Config, SecretRef, load_config
 from asof.define.label import Label
 from asof.define.service import FeatureService
 from asof.engines.duckdb import DuckDBEngine, DuckDBPyConnection, open_database
+from asof.errors import StateError
 from asof.flows.check import Finding, check_project
 from asof.flows.feature_columns import Progress
 from asof.flows.load import Definitions, load_modules
+from asof.flows.plan import Plan
+from asof.flows.plan_project import apply_project, plan_project
 from asof.flows.result import TrainingSet
 from asof.flows.spine import SpineLike
 from asof.flows.training_set import Immature, Request, Resources, build_training_set, service_of
+from asof.registry.store import Registry, open_registry
 from asof.settings import machine_memory_bytes, usable_cores
 from asof.usage import LedgerMeter, Meter, NullMeter
 
@@ -69,7 +73,7 @@ class Project:
         meter: Meter | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.definitions = Definitions(objects)
+        self.definitions = Definitions(objects, root=None if config is None else config.root)
         self.config = config
         self.clock: Clock = clock or SystemClock()
         self.meter: Meter = meter or (NullMeter() if config is None else LedgerMeter(config.usage_dir))
@@ -137,6 +141,52 @@ class Project:
             return check_project(engine, self.definitions)
         finally:
             engine.close()
+
+    def registry(self) -> Registry:
+        """The project's registry, opened; close it when done.
+
+        Raises:
+            StateError: a project in memory has none. RegistryTooNew: a newer asof has written it. BackendError: it
+                cannot be reached.
+        """
+        if self.config is None:
+            raise StateError("a project in memory has no registry", hint='open a folder: asof.open(".")')
+        secret = self.config.registry_password
+        password = None if secret is None else SecretRef.parse(secret).resolve()
+        return open_registry(self.config.registry, password=password, clock=self.clock)
+
+    def plan(
+        self,
+        environment: str | None = None,
+        *,
+        create: bool = False,
+        estimates: bool = True,
+        progress: Progress | None = None,
+    ) -> Plan:
+        """What applying the definitions would change in an environment; changes nothing.
+
+        Args:
+            environment: default: the setting `environment`.
+            create: the environment may be a new one, made from `prod`.
+            estimates: tell rows, bytes, seconds and record sizes from statistics of the sources.
+            progress: called with (stage, asset, done, total).
+
+        Raises:
+            UnknownEnvironment: there is none, and `create` is not said. DefinitionError: a definition is wrong.
+        """
+        return plan_project(
+            self, environment, create=create, estimates=estimates, progress=progress or _quiet
+        )
+
+    def apply(self, plan: Plan, *, force: bool = False, message: str = "") -> int | None:
+        """The revision that makes exactly this plan, or None when it changes nothing.
+
+        Raises:
+            RegistryMoved: the environment or the definitions are no longer what the plan was made from.
+            BreakingChange: somebody would miss something, and `force` is not said.
+            NotMaterialized: `prod` would serve what no store holds. In every case nothing is changed.
+        """
+        return apply_project(self, plan, force=force, message=message)
 
     def get_service(self, name: str) -> FeatureService:
         """The feature service of a name; raises UnknownName."""

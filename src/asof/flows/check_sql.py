@@ -1,0 +1,57 @@
+"""The SQL in definitions, checked by the engine's parser: a plan shows no definition that could not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from asof.define.aggregation import Feature
+from asof.define.feature_view import FeatureView
+from asof.define.kinds import Definition, kind_of, spoken
+from asof.define.label import Label
+from asof.define.place import place_of
+from asof.define.source import Events, Union
+from asof.engines.duckdb import DuckDBEngine
+from asof.errors import InvalidExpression
+
+
+def check_sql(engine: DuckDBEngine, definitions: Iterable[Definition], root: Path) -> None:
+    """Nothing, when every SQL text in the definitions is an expression; each text is parsed once.
+
+    Raises:
+        InvalidExpression: one is not; the message names the definition, and its file and line.
+    """
+    seen: set[str] = set()
+    for thing in definitions:
+        for part, sql in _texts(thing):
+            if sql in seen:
+                continue
+            seen.add(sql)
+            words = f"{spoken(kind_of(thing) or '')} {thing.name!r}: {part}"
+            place = place_of(thing, root)
+            try:
+                engine.check_expression(f"{place}: {words}" if place else words, sql)
+            except InvalidExpression as exc:
+                exc.facts["at"] = place
+                raise
+
+
+def _texts(thing: Definition) -> Iterator[tuple[str, str]]:
+    if isinstance(thing, Events):
+        yield from ((f"column {name!r}", sql) for name, sql in thing.columns)
+        if thing.deleted:
+            yield "deleted", thing.deleted
+    elif isinstance(thing, Union):
+        yield from ((f"column {name!r}", sql) for part in thing.sources for name, sql in part.columns)
+    elif isinstance(thing, FeatureView | Label):
+        yield from ((f"key {name!r}", sql) for name, sql in thing.keys)
+        features = thing.features if isinstance(thing, FeatureView) else [f for f, _ in thing.features()]
+        for feature in features:
+            yield from ((f"feature {feature.name!r}", sql) for sql in _predicates(feature))
+
+
+def _predicates(feature: Feature) -> Iterator[str]:
+    if feature.predicate:
+        yield feature.predicate
+    for part in feature.parts:
+        yield from _predicates(part)

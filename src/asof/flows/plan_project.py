@@ -1,0 +1,133 @@
+"""Planning and applying a project: its definitions, its registry, its sources and its ledger brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from asof.clock import Clock
+from asof.config import Config
+from asof.define.feature_view import FeatureView
+from asof.define.kinds import kind_of
+from asof.define.spec import specs_of
+from asof.engines.duckdb import DuckDBEngine
+from asof.errors import RegistryMoved, UnknownEnvironment
+from asof.flows.apply import apply_plan
+from asof.flows.author import find_author
+from asof.flows.check_sql import check_sql
+from asof.flows.estimate import Backfill, estimate_backfills, measured_rows_per_second
+from asof.flows.feature_columns import Progress
+from asof.flows.load import Definitions
+from asof.flows.plan import Plan, find_target, plan_of
+from asof.registry.state import PROTECTED, State
+from asof.registry.store import Registry
+from asof.usage import UsageEvent, read_ledger
+
+_RECENT = timedelta(days=30)
+
+
+class ProjectLike(Protocol):
+    """What planning needs of a project."""
+
+    definitions: Definitions
+    config: Config | None
+    clock: Clock
+
+    @property
+    def root(self) -> Path:
+        """The folder where relative paths start."""
+        ...
+
+    def registry(self) -> Registry:
+        """The project's registry, opened."""
+        ...
+
+    def engine(self) -> DuckDBEngine:
+        """A new engine."""
+        ...
+
+
+def plan_project(
+    project: ProjectLike, environment: str | None, *, create: bool, estimates: bool, progress: Progress
+) -> Plan:
+    """See `Project.plan`."""
+    definitions = project.definitions.all()
+    registry = project.registry()
+    try:
+        target = find_target(registry, environment or default_environment(project), create=create)
+        production = _production(registry, target.state)
+        plan = plan_of(
+            target, specs_of(definitions), production=production, receipts=lambda: recent_receipts(project)
+        )
+        if not plan.new_values:
+            return plan
+        done = {each.fingerprint for each in registry.materialized()}
+    finally:
+        registry.close()
+    new = {spec.key: spec for spec in plan.new_values}
+    fresh = [thing for thing in definitions if f"{kind_of(thing)}:{thing.name}" in new]
+    views = [thing for thing in fresh if isinstance(thing, FeatureView)]
+    missing = [view for view in views if new[f"feature_view:{view.name}"].fingerprint not in done]
+    engine = project.engine()
+    try:
+        check_sql(engine, fresh, project.root)
+        found = _estimate(project, engine, missing, progress) if estimates else ()
+    finally:
+        engine.close()
+    return replace(plan, backfills=tuple(found))
+
+
+def apply_project(project: ProjectLike, plan: Plan, *, force: bool, message: str) -> int | None:
+    """See `Project.apply`."""
+    specs = specs_of(project.definitions.all())
+    if {spec.digest for spec in specs.values()} != {spec.digest for spec in plan.specs.values()}:
+        raise RegistryMoved(
+            "the definitions have changed since the plan was made; nothing was changed", hint="plan again"
+        )
+    user = None if project.config is None else project.config.user
+    registry = project.registry()
+    try:
+        return apply_plan(registry, plan, find_author(project.root, user=user, message=message), force=force)
+    finally:
+        registry.close()
+
+
+def default_environment(project: ProjectLike) -> str:
+    """The environment that is meant when none is named."""
+    return PROTECTED if project.config is None else project.config.environment
+
+
+def recent_receipts(project: ProjectLike) -> Iterator[UsageEvent]:
+    """The ledger's receipts of the last 30 days; its files are named for their days."""
+    if project.config is None or not project.config.usage_dir.is_dir():
+        return
+    since = (project.clock.now() - _RECENT).date().isoformat()
+    for file in sorted(project.config.usage_dir.glob("*.jsonl")):
+        if file.stem >= since:
+            yield from read_ledger(file)
+
+
+def _production(registry: Registry, state: State) -> State | None:
+    if state.environment == PROTECTED:
+        return state
+    try:
+        return registry.state(PROTECTED)
+    except UnknownEnvironment:
+        return None
+
+
+def _estimate(
+    project: ProjectLike, engine: DuckDBEngine, views: Sequence[FeatureView], progress: Progress
+) -> Sequence[Backfill]:
+    if not views:
+        return ()
+    return estimate_backfills(
+        engine,
+        views,
+        now_us=project.clock.now_us(),
+        rows_per_second=measured_rows_per_second(recent_receipts(project)),
+        progress=progress,
+    )
