@@ -22,8 +22,10 @@ _PUBLIC = {
     "DuckDBTable": "asof.define.source",
     "InMemory": "asof.define.source",
     "FeatureView": "asof.define.feature_view",
+    "Deprecated": "asof.define.deprecated",
     "FeatureService": "asof.define.service",
     "Label": "asof.define.label",
+    "Model": "asof.define.model",
     "banking_days": "asof.define.label",
     "request_feature": "asof.define.request_feature",
     "count": "asof.define.aggregation",
@@ -66,9 +68,11 @@ if TYPE_CHECKING:
         topk,
         var,
     )
+    from asof.define.deprecated import Deprecated
     from asof.define.entity import Entity
     from asof.define.feature_view import FeatureView
     from asof.define.label import Label, banking_days
+    from asof.define.model import Model
     from asof.define.request_feature import request_feature
     from asof.define.service import FeatureService
     from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Parquet, Union
@@ -79,6 +83,7 @@ __all__ = [
     "CSV",
     "ArrowFile",
     "AsofError",
+    "Deprecated",
     "DuckDBTable",
     "Entity",
     "Events",
@@ -86,6 +91,7 @@ __all__ = [
     "FeatureView",
     "InMemory",
     "Label",
+    "Model",
     "Parquet",
     "Project",
     "Union",

@@ -61,7 +61,8 @@ def apply(
         plan = opened.plan(environment, create=create, progress=bars.step)
 
     def make(author: Author) -> int | None:
-        again = open_project(project)  # the files may have changed while the question stood
+        # The files may have changed while the question stood.
+        again = opened if yes or plan_id else open_project(project)
         return again.apply(plan, force=force, message=author.message)
 
     return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, message=message, as_json=as_json)

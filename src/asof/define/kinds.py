@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, cast
+from functools import cache
+from typing import Any, cast, get_args, get_type_hints
 
 from asof.define.entity import Entity
 from asof.define.feature_view import FeatureRef, FeatureView
@@ -36,10 +37,12 @@ def kind_of(thing: object) -> str | None:
         >>> kind_of(Entity("account", keys={"account_id": "string"})), kind_of("account")
         ('entity', None)
     """
-    for kind, types in KINDS.items():
-        if isinstance(thing, types):
-            return kind
-    return None
+    return _kind_of_class(type(thing))
+
+
+@cache
+def _kind_of_class(cls: type) -> str | None:
+    return next((kind for kind, types in KINDS.items() if issubclass(cls, types)), None)
 
 
 def spoken(kind: str) -> str:
@@ -50,15 +53,10 @@ def spoken(kind: str) -> str:
 def below(thing: object) -> list[Definition]:
     """The definitions that one stands on directly, each once, in the order of its fields."""
     found: dict[int, Definition] = {}
-    for item in _parts(thing):
-        for each in _definitions(item):
+    for name in _holders(type(thing)):
+        for each in _definitions(getattr(thing, name)):
             found[id(each)] = each
     return list(found.values())
-
-
-def _parts(thing: object) -> Iterator[object]:
-    if is_dataclass(thing):
-        yield from (getattr(thing, each.name) for each in fields(thing))
 
 
 def _definitions(value: object) -> Iterator[Definition]:
@@ -70,6 +68,27 @@ def _definitions(value: object) -> Iterator[Definition]:
     elif isinstance(value, tuple):
         for item in cast("tuple[Any, ...]", value):
             yield from _definitions(item)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for item in _parts(value):
-            yield from _definitions(item)
+    else:
+        for name in _holders(type(value)):
+            yield from _definitions(getattr(value, name))
+
+
+@cache
+def _holders(cls: type) -> tuple[str, ...]:
+    """The fields of a record that can hold definitions, from their types."""
+    if not is_dataclass(cls):
+        return ()
+    hints = get_type_hints(cls)
+    return tuple(each.name for each in fields(cls) if _can_hold(hints[each.name], (cls,)))
+
+
+def _can_hold(hint: Any, within: tuple[type, ...]) -> bool:
+    """True when a value of this type can be or hold a definition; a record inside of itself adds nothing."""
+    if not isinstance(hint, type) or get_args(hint):
+        return any(_can_hold(each, within) for each in get_args(hint))
+    if hint is FeatureRef or _kind_of_class(hint) is not None:
+        return True
+    if hint in within or not is_dataclass(hint):
+        return False
+    inner = get_type_hints(hint)
+    return any(_can_hold(inner[each.name], (*within, hint)) for each in fields(hint))

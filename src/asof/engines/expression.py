@@ -34,7 +34,7 @@ def check_expression(where: str, sql: str, serialize: Callable[[str], str]) -> t
     """
     if len(sql) > _MAX_LENGTH:
         raise InvalidExpression(f"{where}: {len(sql)} characters of SQL are more than {_MAX_LENGTH}")
-    answer = json.loads(serialize(f"select ({sql}\n) from {_ROW}"))
+    answer = json.loads(serialize(statement_of(sql)))
     if answer["error"]:
         raise InvalidExpression(
             f"{where}: {sql!r} is not an SQL expression: {answer['error_message']}",
@@ -52,6 +52,11 @@ def check_expression(where: str, sql: str, serialize: Callable[[str], str]) -> t
             )
     refs = [part["column_names"] for part in _walk(node["select_list"]) if part.get("class") == "COLUMN_REF"]
     return tuple(dict.fromkeys(str(ref[0]) for ref in refs))
+
+
+def statement_of(sql: str) -> str:
+    """The statement that an expression is checked in."""
+    return f"select ({sql}\n) from {_ROW}"
 
 
 def _single(statements: list[dict[str, Any]]) -> dict[str, Any] | None:

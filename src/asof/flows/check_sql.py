@@ -16,24 +16,21 @@ from asof.errors import InvalidExpression
 
 
 def check_sql(engine: DuckDBEngine, definitions: Iterable[Definition], root: Path) -> None:
-    """Nothing, when every SQL text in the definitions is an expression; each text is parsed once.
+    """Nothing, when every SQL text in the definitions is an expression.
 
     Raises:
         InvalidExpression: one is not; the message names the definition, and its file and line.
     """
-    seen: set[str] = set()
-    for thing in definitions:
-        for part, sql in _texts(thing):
-            if sql in seen:
-                continue
-            seen.add(sql)
-            words = f"{spoken(kind_of(thing) or '')} {thing.name!r}: {part}"
-            place = place_of(thing, root)
-            try:
-                engine.check_expression(f"{place}: {words}" if place else words, sql)
-            except InvalidExpression as exc:
-                exc.facts["at"] = place
-                raise
+    found = [(thing, part, sql) for thing in definitions for part, sql in _texts(thing)]
+    engine.parse(sql for _, _, sql in found)
+    for thing, part, sql in found:
+        words = f"{spoken(kind_of(thing) or '')} {thing.name!r}: {part}"
+        place = place_of(thing, root)
+        try:
+            engine.check_expression(f"{place}: {words}" if place else words, sql)
+        except InvalidExpression as exc:
+            exc.facts["at"] = place
+            raise
 
 
 def _texts(thing: Definition) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import cast
 
 from asof.define.kinds import KINDS, Definition, below, kind_of, spoken
 from asof.define.place import place_of
+from asof.define.spec import Spec, specs_of
 from asof.errors import AsofError, DefinitionError, UnknownName, UserCodeError, did_you_mean
 
 
@@ -23,6 +24,7 @@ class Definitions:
 
     def __init__(self, objects: Iterable[object] = (), *, root: Path | None = None) -> None:
         self._root = root
+        self._specs: dict[str, Spec] | None = None
         self._found: dict[str, dict[str, Definition]] = {kind: {} for kind in KINDS}
         self._seen: dict[int, Definition] = {}  # each is looked at once, however many stand on it
         for thing in objects:
@@ -38,6 +40,7 @@ class Definitions:
         if kind is None or id(thing) in self._seen:
             return
         made = cast("Definition", thing)
+        self._specs = None
         self._seen[id(thing)] = made
         known = self._found[kind].setdefault(made.name, made)
         if known is not made and not _same(known, made):
@@ -52,6 +55,12 @@ class Definitions:
             )
         for each in below(thing):
             self.add(each)
+
+    def specs(self) -> dict[str, Spec]:
+        """All definitions as data, by key; see `specs_of`."""
+        if self._specs is None:
+            self._specs = specs_of(self.all())
+        return self._specs
 
     def list(self, kind: str) -> list[Definition]:
         """All definitions of a kind, in order of appearance."""

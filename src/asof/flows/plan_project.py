@@ -12,7 +12,6 @@ from asof.clock import Clock
 from asof.config import Config
 from asof.define.feature_view import FeatureView
 from asof.define.kinds import kind_of
-from asof.define.spec import specs_of
 from asof.engines.duckdb import DuckDBEngine
 from asof.errors import RegistryMoved, UnknownEnvironment
 from asof.flows.apply import apply_plan
@@ -59,9 +58,8 @@ def plan_project(
     try:
         target = find_target(registry, environment or default_environment(project), create=create)
         production = _production(registry, target.state)
-        plan = plan_of(
-            target, specs_of(definitions), production=production, receipts=lambda: recent_receipts(project)
-        )
+        specs = project.definitions.specs()
+        plan = plan_of(target, specs, production=production, receipts=lambda: recent_receipts(project))
         if not plan.new_values:
             return plan
         done = {each.fingerprint for each in registry.materialized()}
@@ -82,8 +80,8 @@ def plan_project(
 
 def apply_project(project: ProjectLike, plan: Plan, *, force: bool, message: str) -> int | None:
     """See `Project.apply`."""
-    specs = specs_of(project.definitions.all())
-    if {spec.digest for spec in specs.values()} != {spec.digest for spec in plan.specs.values()}:
+    specs = project.definitions.specs().values()
+    if {spec.digest for spec in specs} != {spec.digest for spec in plan.specs.values()}:
         raise RegistryMoved(
             "the definitions have changed since the plan was made; nothing was changed", hint="plan again"
         )
