@@ -110,9 +110,7 @@ def find_target(
         near = did_you_mean(environment, [*known, PROTECTED])
         raise UnknownEnvironment(
             f"no environment {environment!r}",
-            hint=f"{near} To make it from {base!r}: --create"
-            if near
-            else f"to make it from {base!r}: --create",
+            hint=f"{near}; --create makes it from {base!r}",
             environment=environment,
         )
     check_environment_name(environment)
