@@ -1,10 +1,16 @@
-"""Hypothesis profiles: `dev` by default, `ci` when CI=true, `soak` when ASOF_HYPOTHESIS_PROFILE=soak."""
+"""Hypothesis profiles: `dev` by default, `ci` when CI=true, `soak` when ASOF_HYPOTHESIS_PROFILE=soak. And the servers
+of services.py.
+"""
 
 from __future__ import annotations
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+from tests.services import postgres
+
+__all__ = ["postgres"]
 
 # No deadlines: the first call of a kernel compiles it, and shared machines stall.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.differing_executors]}

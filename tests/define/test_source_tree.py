@@ -72,7 +72,7 @@ LIMITS, PAIR, SCALE = Limits(), Pair(1), Scale(2)
 WHEN = datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=datetime.timezone.utc)
 TABLE = collections.OrderedDict(b=datetime.timedelta(days=1), a=re.compile(r"\d+", re.I), c=pathlib.Path("a/b"))
 
-LIB = (collections.deque([1]), functools.reduce, datetime.timezone.utc.utcoffset, io.StringIO, open, operator.itemgetter(1))
+LIB = (collections.deque([1]), functools.reduce, WHEN.tzinfo.utcoffset, io.StringIO, open, operator.itemgetter(1))
 
 def marked(**options):
     def mark(f):

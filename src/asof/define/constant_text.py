@@ -59,7 +59,11 @@ def public_name(module: object, name: str) -> str:
     """A library's name without its private modules, which are others from version to version.
 
     Example:
-        >>> public_name("_collections", "deque"), public_name("pathlib._local", "Path"), public_name(None, "log")
+        >>> (
+        ...     public_name("_collections", "deque"),
+        ...     public_name("pathlib._local", "Path"),
+        ...     public_name(None, "log"),
+        ... )
         ('collections.deque', 'pathlib.Path', 'log')
     """
     top, *inner = str(module or "").split(".")

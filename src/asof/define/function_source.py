@@ -11,7 +11,8 @@ it reads of the project's own modules.
 | functions of the project | their source and what they read, in turn |
 | classes of the project | their members and bases |
 | enum members, dataclasses, objects of the project's classes | class and fields |
-| partials, bound methods, functions that a library has wrapped | the function and what it is bound to |
+| partials and bound methods | the function and what it is bound to |
+| functions that a library has wrapped or holds | the function, and the library's by name, without its options |
 | functions, classes and modules of libraries | qualified name |
 | anything else: a DataFrame, a model, a connection | the name of its class, **not its value** |
 
@@ -38,7 +39,7 @@ from types import (
 from typing import Any
 
 from asof.define.constant_text import public_name
-from asof.define.project_code import Project, core_function, wrapped
+from asof.define.project_code import Project, core_function, state_of, wrapped
 from asof.define.source_tree import (
     FunctionText,
     attributes_read,
@@ -171,8 +172,7 @@ def _global(
 def _library_function(reader: Reader, function: FunctionType) -> str:
     """A library's function by name, and where it is a wrapper, with the functions of the project that it holds."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    held: dict[str, object] = {name: cell.cell_contents for name, cell in cells if _is_set(cell)}
-    held["__wrapped__"] = wrapped(function)
+    held = {**{name: cell.cell_contents for name, cell in cells if _is_set(cell)}, **dict(state_of(function))}
     own = {name: value for name, value in held.items() if reader.project.leads_home(value)}
     if not own:
         return f"function {public_name(function.__module__, function.__qualname__)}"

@@ -13,8 +13,9 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, cast
 
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -23,6 +24,7 @@ _LIBRARIES = {
     for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), Path(__file__).parents[1])
     for place in (Path(path), Path(path).resolve())
 }
+_LOOKED_AT = 1_000  # so many items of a container may be functions
 _NESTED = 100  # wrappers around one function; a cycle of them ends here
 
 
@@ -60,11 +62,16 @@ class Project:
         module = sys.modules.get(kind.__module__)
         return top not in {*sys.stdlib_module_names, "asof"} if module is None else self.owns_module(module)
 
-    def leads_home(self, thing: object) -> bool:
-        """Whether a function of the project is behind it: itself, or what it wraps."""
+    def leads_home(self, thing: object, depth: int = 3) -> bool:
+        """Whether a function of the project is behind it: itself, what it wraps, or one of those that it holds."""
         for _ in range(_NESTED):
             if thing is None or (isinstance(thing, FunctionType) and self.owns_function(thing)):
                 return thing is not None
+            if isinstance(thing, dict | MappingProxyType | list | tuple):
+                held = thing.values() if isinstance(thing, dict | MappingProxyType) else thing
+                return depth > 0 and any(
+                    self.leads_home(each, depth - 1) for each in islice(held, _LOOKED_AT)
+                )
             thing = wrapped(thing)
         return False
 
@@ -84,8 +91,7 @@ def wrapped(thing: object) -> object:
 
 
 def core_function(thing: object) -> FunctionType | None:
-    """The function that runs in the end, through partials, wrappers and callable objects; None where it is none of
-    Python's.
+    """The innermost function, behind partials, wrappers and callable objects; None where it is none of Python's.
 
     Example:
         >>> core_function(functools.partial(core_function)) is core_function, core_function(len)
@@ -93,13 +99,14 @@ def core_function(thing: object) -> FunctionType | None:
     """
     project = Project()
     for _ in range(_NESTED):
-        if thing is None or isinstance(thing, FunctionType):
-            return thing
         inner = wrapped(thing)
+        if inner is None and (thing is None or isinstance(thing, FunctionType)):
+            return thing
         if inner is None and not isinstance(thing, type | ModuleType):
-            inner = next((value for _, value in state_of(thing) if project.leads_home(value)), None)
             if project.owns_class(type(thing)):
                 inner = inspect.getattr_static(type(thing), "__call__", None)
+            else:
+                inner = next((value for _, value in state_of(thing) if project.leads_home(value)), None)
         thing = inner
     return None
 

@@ -12,6 +12,7 @@ import __future__
 import ast
 import copy
 import linecache
+import re
 import symtable
 import textwrap
 import warnings
@@ -216,10 +217,10 @@ def names_read(found: FunctionText, free: tuple[str, ...]) -> set[str]:
     """The names that a function and the functions within it read from outside: globals, builtins, and those of
     its free variables that it uses.
     """
-    # Within a function of its own, so that free variables are found in a scope around it.
-    text = textwrap.indent(
-        f"({code_text(found)})" if isinstance(found.node, ast.Lambda) else code_text(found), " "
-    )
+    # Its own name is one that it reads: what stands there by now may be something else.
+    code = re.sub(r"\bdef\s+\w+", "def __function__", code_text(found), count=1)
+    text = textwrap.indent(f"({code_text(found)})" if isinstance(found.node, ast.Lambda) else code, " ")
+    # Within a function that has its free variables, so that there is a scope to find them in.
     try:
         table = symtable.symtable(f"def _({', '.join(free)}):\n{text}\n", "<source>", "exec")
     except (SyntaxError, RecursionError, MemoryError):

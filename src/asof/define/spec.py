@@ -149,7 +149,7 @@ def _plain_function(where: str, value: Any) -> object:
     if not source.stable:
         raise DefinitionError(
             f"{where}: the function {getattr(value, '__name__', '?')!r} has no source that can be read",
-            hint="define it in a file of the project",
+            hint="define it in a file of the project, and load the project again when the file has changed since",
         )
     return {"sha256": hashlib.sha256(source.tree.encode()).hexdigest(), CODE: source.code}
 

@@ -7,12 +7,11 @@ decided by its class: the rows of `VALUES`, and those for functions in `function
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from types import FunctionType, MappingProxyType, ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 from asof.define.constant_text import constant_text, is_array, public_name, shortened, type_name
@@ -101,7 +100,9 @@ def qualified(thing: object) -> str:
     name = (
         getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None) if callable(thing) else None
     )
-    return f"{kind} {public_name(getattr(thing, '__module__', None), name)}" if isinstance(name, str) else kind
+    return (
+        f"{kind} {public_name(getattr(thing, '__module__', None), name)}" if isinstance(name, str) else kind
+    )
 
 
 def _items(reader: Reader, value: Iterable[object]) -> str:
@@ -151,8 +152,8 @@ def _members(reader: Reader, kind: type) -> Iterator[tuple[str, str]]:
 
 def _follows_from_fields(kind: type, member: object) -> bool:
     """Whether it is a method that `dataclass` or `NamedTuple` has written."""
-    core = inspect.unwrap(core_function(member) or len)
-    written = isinstance(core, FunctionType) and core.__code__.co_filename == "<string>"
+    core = core_function(member)
+    written = core is not None and core.__code__.co_filename == "<string>"
     return written and (is_dataclass(kind) or issubclass(kind, tuple))
 
 
@@ -168,8 +169,9 @@ def _scalar(reader: Reader, value: Any) -> str:
 
 def _object(reader: Reader, value: Any) -> str:
     if is_array(value):
+        parts = [("fields", getattr(value.dtype, "names", None)), ("items", value.tolist())]
         return reader.once(
-            value, lambda: f"array({value.dtype.str},{value.shape},{reader.text(value.tolist())})"
+            value, lambda: joined(f"array {value.dtype.str} {value.shape}", reader.texts(parts))
         )
     kind = type(value)
     if reader.project.owns_class(kind):

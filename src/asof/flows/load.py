@@ -9,8 +9,9 @@ import sys
 import traceback
 from collections.abc import Iterable
 from dataclasses import fields
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import cast
 
 from asof.define.kinds import KINDS, Definition, below, kind_of, spoken
@@ -101,12 +102,23 @@ def load_modules(root: Path, patterns: Iterable[str]) -> list[ModuleType]:
     files = list(dict.fromkeys(f for pattern in patterns for f in sorted(root.glob(pattern)) if f.is_file()))
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the same for what they import
     try:
         _forget(root)
         return [_run(file, root) for file in files if file.name != "__init__.py"]
     finally:
+        sys.dont_write_bytecode = written
         sys.path.remove(str(root))
         _forget(root)
+
+
+class _Fresh(SourceFileLoader):
+    """Runs the file as it is now: Python's cache of byte code takes an edit of equal size within a second for none."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the file, compiled now."""
+        del fullname
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _forget(root: Path) -> None:
@@ -121,7 +133,7 @@ def _run(file: Path, root: Path) -> ModuleType:
     name = ".".join(relative.with_suffix("").parts)
     if name in sys.modules:  # a neighbour has imported it
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
     if spec is None or spec.loader is None:
         raise UserCodeError(f"{relative}: cannot be loaded as a module", file=str(relative))
     module = importlib.util.module_from_spec(spec)

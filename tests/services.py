@@ -1,0 +1,187 @@
+"""Servers that tests run against: the real ones, each started once for a session of tests and stopped after it.
+
+A test takes the fixture and says so, for `make soak` leaves these out:
+
+    @pytest.mark.service("postgres")
+    def test_rows_come_back(postgres: Postgres) -> None:
+        engine = create_engine(postgres.create())
+
+Where a server is not installed its tests are skipped with one line, and fail when ASOF_REQUIRE_SERVICES=1.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psycopg
+import pytest
+from psycopg import sql
+
+USER = "asof"
+PATIENCE_S = 60  # a shared machine may stall
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "150",
+    "shared_buffers": "32MB",
+    "timezone": "UTC",
+    # Nothing has to outlive the tests.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+}
+
+
+class Postgres:
+    """A PostgreSQL server on loopback, with any number of databases."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._numbers = count(1)
+
+    def url(self, database: str) -> str:
+        """SQLAlchemy's address of a database."""
+        return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def create(self) -> str:
+        """The address of a new and empty database."""
+        name = f"test_{next(self._numbers)}"
+        self._run(sql.SQL("create database {}").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, and whoever is still connected to it."""
+        name = url.rpartition("/")[2]
+        self._run(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection to the server's own database, where each statement stands by itself."""
+        own = {"host": "127.0.0.1", "port": self.port, "user": USER, "dbname": "postgres"}
+        return psycopg.connect(**own, autocommit=True, connect_timeout=PATIENCE_S)
+
+    def _run(self, statement: sql.Composed) -> None:
+        with self.connect() as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server with nothing in it."""
+    binaries = find_binaries()
+    if binaries is None:
+        absent("PostgreSQL", "on Debian 'apt install postgresql' brings it")
+    folder = Path(tempfile.mkdtemp(prefix="asof-pg-"))
+    try:
+        as_owner = owner_of(folder)
+        options = [
+            "-A",
+            "trust",
+            "-U",
+            USER,
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+            "-D",
+            str(folder / "data"),
+        ]
+        made = subprocess.run(
+            [binaries / "initdb", *options], capture_output=True, text=True, check=False, **as_owner
+        )
+        if made.returncode:
+            pytest.fail(f"initdb failed: {made.stderr}", pytrace=False)
+        yield from run_server(binaries, folder, as_owner)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def absent(name: str, hint: str) -> NoReturn:
+    """Skip, or fail where all services have to be there."""
+    if os.environ.get("ASOF_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{name} is not installed, and ASOF_REQUIRE_SERVICES=1; {hint}", pytrace=False)
+    pytest.skip(f"{name} is not installed; {hint}")
+
+
+def find_binaries() -> Path | None:
+    """The folder of the newest server that is installed; Debian keeps them off the path."""
+    installed = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    installed.sort(key=lambda path: float(path.parent.name))
+    on_path = shutil.which("postgres")
+    found = [*([Path(on_path).resolve().parent] if on_path else []), *installed]
+    return next((path for path in reversed(found) if (path / "initdb").exists()), None)
+
+
+def owner_of(folder: Path) -> dict[str, Any]:
+    """How a process is started that may own the folder: PostgreSQL refuses to be root."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    options: dict[str, Any] = {"cwd": folder, "env": {**clean, "HOME": str(folder), "LC_ALL": "C"}}
+    if os.getuid() != 0:
+        return options
+    names = {each.pw_name for each in pwd.getpwall()}
+    owner = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+    os.chown(folder, owner.pw_uid, owner.pw_gid)
+    return {**options, "user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+
+
+def run_server(binaries: Path, folder: Path, as_owner: dict[str, Any]) -> Iterator[Postgres]:
+    """The server while it runs; it is stopped fast, which means without waiting for who is connected."""
+    server, process = start(binaries, folder, as_owner)
+    try:
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def start(binaries: Path, folder: Path, as_owner: dict[str, Any]) -> tuple[Postgres, subprocess.Popen[bytes]]:
+    """A server that answers. Between our finding a port and its taking it, the port may go to somebody else."""
+    log = folder / "log"
+    for _ in range(3):
+        server = Postgres(free_port())
+        settings = {**SETTINGS, "port": str(server.port), "unix_socket_directories": str(folder)}
+        command = [str(binaries / "postgres"), "-D", str(folder / "data")]
+        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        if setpriv := shutil.which("setpriv"):  # a session that is killed takes its server with it
+            command = [setpriv, "--pdeathsig", "INT", "--", *command]
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=out, **as_owner)
+        if answers(server, process):
+            return server, process
+    pytest.fail(f"PostgreSQL did not start: {log.read_text()}", pytrace=False)
+
+
+def answers(server: Postgres, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the server comes to accept connections; False once it has ended."""
+    for _ in range(PATIENCE_S * 20):
+        try:
+            server.connect().close()
+        except psycopg.OperationalError:
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            return False
+        return process.poll() is None
+    process.kill()
+    process.wait()
+    return False
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
