@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 from pyarrow import ipc
 
@@ -29,18 +28,20 @@ def open_arrow(files: Sequence[Path]) -> pa.Table:
     return pa.concat_tables([ipc.open_file(pa.memory_map(str(file))).read_all() for file in files])
 
 
-def open_remote(where: str, history: Parquet | CSV | ArrowFile) -> ds.Dataset:
+def open_remote(where: str, history: Parquet | CSV | ArrowFile) -> Any:
     """Files of an object store as a dataset; credentials and region come from the environment, as Arrow finds
     them.
 
     Raises:
         SourceNotFound: nothing matches. BackendError: the store did not answer.
     """
+    from pyarrow import dataset  # it loads pandas where that is installed: 0.3 s that only remote files need
+
     filesystem, found = _find_remote(where, history.paths)
     kind = {Parquet: "parquet", CSV: "csv", ArrowFile: "ipc"}[type(history)]
     hive = "hive" if isinstance(history, Parquet) and history.hive else None
     try:
-        open_all: Any = ds.dataset
+        open_all: Any = dataset.dataset
         return open_all([i.path for i in found], filesystem=filesystem, format=kind, partitioning=hive)
     except (OSError, pa.ArrowInvalid) as exc:
         raise BackendError(f"{where}: the object store failed", retryable=True) from exc
