@@ -35,6 +35,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         user=None,
         abandoned_after_us=30 * 86_400 * 1_000_000,
         openlineage_url=None,
+        openlineage_api_key=None,
         openlineage_file=None,
         log_level="warning",
     )

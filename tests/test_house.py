@@ -39,6 +39,11 @@ FLOORS = {
 FLOORS_OF_SEPARATE_ROOMS = {3, 5}
 TESTING_MAY_IMPORT_FLOORS = {0, 1, 2, 3}
 
+# Nobody imports testing, but for these files: path below src/asof -> reason.
+DOORS_TO_TESTING: dict[str, str] = {
+    "cli/test.py": "`asof test` is a door to it: users' definitions on generated histories, against the oracle",
+}
+
 # Which files may import a third-party library: paths below src/asof, a folder ends in "/". Standard library otherwise.
 OWNERS: dict[str, tuple[str, ...]] = {
     # Columns and row numbers on their way to and from the kernels.
@@ -52,6 +57,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
     # The registry's tables in SQLite and PostgreSQL; drivers are named by the URL and never imported.
     "sqlalchemy": ("registry/",),
     "alembic": ("registry/migrate.py", "registry/migrations/"),
+    # Lineage events: its classes and its transports, loaded when the first event is made.
+    "openlineage": ("flows/openlineage.py", "flows/openlineage_events.py"),
+    # Cases of a user's project; by a loader that makes plain values only.
+    "yaml": ("flows/case_files.py",),
     "click": ("cli/",),
     "rich": ("cli/console.py",),
 }
@@ -190,13 +199,17 @@ def test_every_room_has_a_floor() -> None:
 
 
 def test_imports_go_down_only() -> None:
-    problems = [
-        f"{module.path}:{found.line}: {_room(module.name) or 'floor 0'} may not import {target}"
-        for module in MODULES
-        for found, target in _own_imports(module)
-        if module.name != "asof" and not _may_import(_room(module.name), _room(target))
-    ]
+    used: set[str] = set()
+    problems: list[str] = []
+    for module in MODULES:
+        for found, target in _own_imports(module):
+            if module.path in DOORS_TO_TESTING and _room(target) == "testing":
+                used.add(module.path)
+            elif module.name != "asof" and not _may_import(_room(module.name), _room(target)):
+                importer = _room(module.name) or "floor 0"
+                problems.append(f"{module.path}:{found.line}: {importer} may not import {target}")
     _check(problems, "imports go to lower floors only, and never sideways on floors 3 and 5:")
+    assert not DOORS_TO_TESTING.keys() - used, "no longer needed in DOORS_TO_TESTING"
 
 
 def test_imports_have_no_cycles() -> None:

@@ -37,6 +37,7 @@ class Config:
     user: str | None
     abandoned_after_us: int
     openlineage_url: str | None
+    openlineage_api_key: str | None
     openlineage_file: Path | None
     log_level: str
 

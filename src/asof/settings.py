@@ -146,12 +146,17 @@ def _check_environment(value: object, _root: Path) -> str:
 
 
 def _check_url(value: object, root: Path) -> str:
-    if not isinstance(value, str) or "://" not in value:
-        raise ValueError(value)
+    if not isinstance(value, str) or "://" not in value or _holds_password(value):
+        raise ValueError
     scheme, _, rest = value.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and not rest.startswith("//"):
         return f"sqlite:///{root / rest[1:]}"  # a relative path starts at the project's folder
     return value
+
+
+def _holds_password(url: str) -> bool:
+    user, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    return bool(at) and ":" in user
 
 
 def _check_secret(value: object, _root: Path) -> str:
@@ -185,7 +190,9 @@ KINDS = {
     "count": Kind("a whole number from 1 to 4096", _check_count, _number_or_text),
     "path": Kind("a path, absolute or below the project's folder", _check_path),
     "environment": Kind("a name: lower-case letters, digits, _ and -, a letter first", _check_environment),
-    "url": Kind("a URL such as sqlite:///path or postgresql://user@host/database", _check_url),
+    "url": Kind(
+        "a URL without a password, such as sqlite:///path or postgresql://user@host/database", _check_url
+    ),
     "secret": Kind("a reference such as env:NAME or file:PATH", _check_secret),
     "text": Kind("a text of 1 to 128 printable characters", _check_text),
     "duration": Kind("a duration such as '30d'", _check_duration),
@@ -288,6 +295,14 @@ SETTINGS = (
         lambda _: None,
         "none: off",
         "Where lineage events go over HTTP after an apply (needs the `openlineage` extra).",
+    ),
+    Setting(
+        "openlineage.api_key",
+        "openlineage_api_key",
+        "secret",
+        lambda _: None,
+        "none",
+        "Where the key is that the receiver of lineage events asks for.",
     ),
     Setting(
         "openlineage.file",

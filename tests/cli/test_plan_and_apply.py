@@ -245,3 +245,19 @@ def talk(
         started.wait()
         os.close(master)
     return seen
+
+
+def test_lineage_events_are_told_after_each_change_where_somebody_asked(project: Path) -> None:
+    (project / "asof.toml").write_text('name = "bank"\n[openlineage]\nfile = "lineage.jsonl"\n')
+    run(project, "apply", "--yes")
+    first = (project / "lineage.jsonl").read_text().splitlines()
+    outputs = {each["name"] for line in first for each in json.loads(line).get("outputs", [])}
+    assert {"feature_view.activity", "feature_service.risk", "model.returns"} <= outputs
+    run(project, "apply", "--yes")
+    assert (project / "lineage.jsonl").read_text().splitlines() == first
+    edit(project, "service=risk", 'service=risk, owner="fraud"')
+    run(project, "apply", "--yes")
+    run(project, "rollback", "--yes")
+    later = (project / "lineage.jsonl").read_text().splitlines()[len(first) :]
+    assert later
+    assert all("returns" in line for line in later)

@@ -5,12 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 
 import click
 
 import asof
-from asof.cli import apply, check, env, history, plan, training_set, usage
+from asof.cli import (
+    apply,
+    check,
+    env,
+    history,
+    init,
+    lineage,
+    list_objects,
+    plan,
+    search,
+    show,
+    test,
+    training_set,
+    usage,
+)
 from asof.errors import AsofError, ConfigError, DefinitionError, ProjectNotFound, UnknownEnvironment
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -24,16 +39,33 @@ def app(*, verbose: bool) -> None:
     """Features, labels and training sets: the same value in training, streams and serving."""
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
+) -> None:
+    """What a definition or a library warns of, as a message; the place is for those who look closer."""
+    place = f"{filename}:{lineno}: {category.__name__}"
+    color = False if "NO_COLOR" in os.environ else None
+    click.echo(click.style("warning: ", fg="yellow") + str(message), err=True, color=color)
+    logging.getLogger("asof").debug("warned at %s", place)
 
 
 for _command in (
+    init.command,
     check.command,
+    test.command,
     plan.command,
     apply.apply,
     apply.rollback,
     apply.promote,
     history.command,
     env.group,
+    list_objects.command,
+    search.command,
+    show.command,
+    lineage.command,
     training_set.command,
     usage.command,
 ):

@@ -11,9 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asof.flows.author import Author
     from asof.flows.plan import Plan
-    from asof.flows.project import Project
 
 _ENV = click.option(
     "--env", "environment", default=None, help="The environment. [default: the setting `environment`]"
@@ -60,12 +58,12 @@ def apply(
     with ProgressBars(quiet=quiet or as_json) as bars:
         plan = opened.plan(environment, create=create, progress=bars.step)
 
-    def make(author: Author) -> int | None:
+    def make() -> int | None:
         # The files may have changed while the question stood.
         again = opened if yes or plan_id else open_project(project)
-        return again.apply(plan, force=force, message=author.message)
+        return again.apply(plan, force=force, message=message)
 
-    return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, message=message, as_json=as_json)
+    return _carry_out(plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 
 
 @click.command("rollback")
@@ -96,20 +94,25 @@ def rollback(
     """
     from asof.flows.apply import rollback as make_rollback
     from asof.flows.apply import rollback_plan
+    from asof.flows.plan_project import carry_out, default_environment
     from asof.flows.project import open as open_project
 
     opened = open_project(project)
     registry = opened.registry()
     try:
-        plan, found = rollback_plan(registry, environment or _default(opened), to)
-
-        def make(author: Author) -> int | None:
-            return make_rollback(registry, plan, found, author, force=force)
-
-        said = message or f"back to revision {found}"
-        return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, message=said, as_json=as_json)
+        plan, found = rollback_plan(registry, environment or default_environment(opened), to)
     finally:
         registry.close()
+
+    def make() -> int | None:
+        return carry_out(
+            opened,
+            plan,
+            lambda registry, author: make_rollback(registry, plan, found, author, force=force),
+            message or f"back to revision {found}",
+        )
+
+    return _carry_out(plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 
 
 @click.command("promote")
@@ -137,41 +140,34 @@ def promote(
     """
     from asof.flows.apply import promote as make_promotion
     from asof.flows.apply import promotion_plan
+    from asof.flows.plan_project import carry_out
     from asof.flows.project import open as open_project
 
     opened = open_project(project)
     registry = opened.registry()
     try:
         plan = promotion_plan(registry, source, target)
-
-        def make(author: Author) -> int | None:
-            return make_promotion(registry, plan, source, author, force=force)
-
-        said = message or f"from {source}"
-        return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, message=said, as_json=as_json)
     finally:
         registry.close()
 
+    def make() -> int | None:
+        return carry_out(
+            opened,
+            plan,
+            lambda registry, author: make_promotion(registry, plan, source, author, force=force),
+            message or f"from {source}",
+        )
 
-def _default(project: Project) -> str:
-    return "prod" if project.config is None else project.config.environment
+    return _carry_out(plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 
 
 def _carry_out(
-    project: Project,
-    plan: Plan,
-    make: Callable[[Author], int | None],
-    *,
-    plan_id: str | None,
-    yes: bool,
-    message: str,
-    as_json: bool,
+    plan: Plan, make: Callable[[], int | None], *, plan_id: str | None, yes: bool, as_json: bool
 ) -> int:
     """Show the plan, ask where there is somebody to ask, and make it."""
     from asof.cli.console import color
     from asof.cli.plan_text import plan_text
     from asof.errors import RegistryMoved
-    from asof.flows.author import find_author
     from asof.flows.plan_report import plan_data
 
     if plan_id is not None and plan_id != plan.id:
@@ -189,8 +185,7 @@ def _carry_out(
         )
     if not agreed:
         click.confirm(f"\nApply this to {plan.target.environment!r}?", abort=True, err=True)
-    user = None if project.config is None else project.config.user
-    revision = make(find_author(project.root, user=user, message=message))
+    revision = make()
     if as_json:
         click.echo(json.dumps({"revision": revision, "plan": plan_data(plan)}, indent=2))
     elif revision is None:

@@ -8,6 +8,12 @@ from datetime import date
 from asof.errors import DefinitionError
 
 
+class DeprecatedDefinition(FutureWarning):
+    """A definition that is used and that is deprecated. A filter of `warnings` for this class makes it an error, or
+    silence.
+    """
+
+
 @dataclass(frozen=True)
 class Deprecated:
     """From when on a definition should no longer be used, and what to use instead.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache, cached_property
@@ -24,6 +25,7 @@ from asof.types import DType, Schema
 
 FORMAT = 1
 CODE = "code"  # the text of a function: shown, but only its hash counts, since its layout differs between Pythons
+_REFERENCE = re.compile(r"[a-z][a-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
 _LOCATIONS = get_args(Location)
 _SEVERAL = {cls for types in KINDS.values() if len(types) > 1 for cls in types}
 
@@ -102,7 +104,9 @@ def _fields(where: str, thing: Any) -> dict[str, object]:
     made: dict[str, object] = {"type": cls.__name__} if cls in _SEVERAL or cls in _LOCATIONS else {}
     for name, default in _defaults(cls):
         value = getattr(thing, name)
-        if value is not default and value != default and not (cls is InMemory and name == "table"):
+        if cls is InMemory and name == "table":  # data: no part of a definition, nor comparable
+            continue
+        if value is not default and value != default:
             made[name] = _plain(where, value)
     return made
 
@@ -154,10 +158,23 @@ def _plain_function(where: str, value: Any) -> object:
     return {"sha256": hashlib.sha256(source.tree.encode()).hexdigest(), CODE: source.code}
 
 
+def is_reference(value: object) -> bool:
+    """True for what refers to another object.
+
+    Example:
+        >>> is_reference({"ref": "source:transactions"})
+        True
+        >>> is_reference({"ref": "upper(reference)"})  # SQL of a column that a user calls `ref`
+        False
+    """
+    ref = cast("Mapping[str, object]", value).get("ref") if isinstance(value, Mapping) else None
+    return isinstance(ref, str) and _REFERENCE.fullmatch(ref) is not None
+
+
 def _refs(value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
         node = cast("Mapping[str, object]", value)
-        if isinstance(node.get("ref"), str):
+        if is_reference(node):
             yield cast("str", node["ref"])
         for item in node.values():
             yield from _refs(item)

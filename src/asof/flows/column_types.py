@@ -5,7 +5,7 @@ the sources themselves where the code names the same ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from asof.engines.duckdb import DuckDBEngine
 from asof.engines.files import is_remote
 from asof.errors import AsofError
 from asof.flows.load import Definitions
-from asof.registry.lineage import column_of, object_of, part_of
+from asof.registry.lineage import column_of, object_of, part_of, part_read
 from asof.registry.state import State
 from asof.types import DType
 
@@ -38,6 +38,7 @@ class Types:
 
     state: State
     of_source: SourceTypes
+    _items: dict[str, dict[str, Body]] = field(default_factory=dict[str, "dict[str, Body]"], repr=False)
 
     def of(self, node: str) -> str | None:
         """The type of a column, a feature, a request feature or a label; None where it is not known."""
@@ -48,6 +49,12 @@ class Types:
     def body(self, key: str) -> Body:
         """The body of an object."""
         return self.state.specs[key].body
+
+    def item(self, key: str, part: str) -> Body | None:
+        """The feature of a view, or the item of a service, that has a name."""
+        if key not in self._items:
+            self._items[key] = {column_of(item): item for item in self.body(key)["features"]}
+        return self._items[key].get(part)
 
     def value(self, source: str, item: Body) -> DType | None:
         """The type of an aggregation over a source: by its column's type, or by the function alone."""
@@ -72,18 +79,13 @@ def _of_source(types: Types, key: str, part: str) -> str | None:
 
 
 def _of_view(types: Types, key: str, part: str) -> str | None:
-    body = types.body(key)
-    for item in body["features"]:
-        if item["name"] == part:
-            return _said(types.value(body["source"]["ref"], item))
-    return None
+    item = types.item(key, part)
+    return None if item is None else _said(types.value(types.body(key)["source"]["ref"], item))
 
 
 def _of_service(types: Types, key: str, part: str) -> str | None:
-    for item in types.body(key)["features"]:
-        if column_of(item) == part:
-            return types.of(f"{item['ref']}.{item['feature']}" if "feature" in item else item["ref"])
-    return None
+    item = types.item(key, part)
+    return None if item is None else types.of(part_read(item))
 
 
 def _of_request_feature(types: Types, key: str, part: str) -> str | None:
@@ -114,6 +116,7 @@ def _said(dtype: DType | None) -> str | None:
 def written_types(state: State) -> SourceTypes:
     """What definitions say of their sources' columns: those of CSV files may have a type."""
 
+    @cache
     def types(key: str) -> Columns:
         spec = state.specs.get(key)
         columns: list[Body] = [] if spec is None else spec.body.get("history", {}).get("columns", [])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
 from asof.clock import format_time
@@ -14,8 +14,7 @@ from asof.flows.discover import owner_of, tags_of
 from asof.flows.facts import facts_of, feature_words
 from asof.flows.lineage import Lineage, deprecation_of
 from asof.registry.fields import window_label
-from asof.registry.lineage import column_of, known_columns, object_of, part_of, part_read
-from asof.registry.state import Materialized
+from asof.registry.lineage import Direction, column_of, known_columns, object_of, part_of, part_read
 from asof.registry.store import Registry
 
 Body = Mapping[str, Any]
@@ -81,6 +80,26 @@ class Description:
     code: str | None = None
     known: Known = field(default_factory=Known)
 
+    def as_dict(self) -> dict[str, Any]:
+        """The description as plain data; times as ISO text."""
+        made = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "known"}
+        deprecated = None if self.deprecated is None else asdict(self.deprecated)
+        made |= {"facts": dict(self.facts), "parts": [asdict(part) for part in self.parts]}
+        made |= {"deprecated": deprecated, "reads": _nodes(self.reads), "read_by": _nodes(self.read_by)}
+        made["versions"] = [
+            {"number": each.number, "fingerprint": each.fingerprint, "at": format_time(each.at_us)}
+            for each in self.known.versions
+        ]
+        made["freshness"] = [
+            {"view": each.view, "until": format_time(each.until_us), "age_seconds": each.age_us // 1_000_000}
+            for each in self.known.fresh
+        ]
+        return {**made, "written_in": self.known.written_in}
+
+
+def _nodes(found: tuple[tuple[str, tuple[str, ...]], ...]) -> list[dict[str, Any]]:
+    return [{"node": node, "through": list(through)} for node, through in found]
+
 
 def describe(lineage: Lineage, node: str, types: Types, known: Known | None = None) -> Description:
     """The description of an object, or of the feature or column that `node` names."""
@@ -105,7 +124,7 @@ def _part_facts(part: Part) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
-def _next_to(lineage: Lineage, node: str, direction: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _next_to(lineage: Lineage, node: str, direction: Direction) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """What stands next to a node, or anywhere above or below a whole object; each with what it goes through."""
     graph = lineage.graph_of(node)
     found = graph.next(node, direction) if direction == "up" else graph.reach(node, direction)
@@ -165,20 +184,18 @@ def registry_notes(registry: Registry, lineage: Lineage, node: str, now_us: int)
     kind, _, name = key.partition(":")
     versions = tuple(Version(*row) for row in registry.versions(kind, name))
     specs = lineage.state.specs
-    below = [key, *lineage.objects.reach(key, "up")] if kind != "source" else []
-    views = {specs[each].fingerprint: specs[each] for each in below if each in specs and _is_view(each)}
-    held = registry.materialized(views) if views else []
-    return Known(versions, tuple(_fresh(view, print_, held, now_us) for print_, view in views.items() if _has(held, print_)))
+    below = [key, *lineage.objects.reach(key, "up")]
+    views = {specs[each].fingerprint: each for each in below if each in specs and _is_view(each)}
+    newest: dict[str, int] = {}
+    for held in registry.materialized(views) if views else ():
+        newest[held.fingerprint] = max(held.until_us, newest.get(held.fingerprint, held.until_us))
+    fresh = [
+        Fresh(view.partition(":")[2], newest[mark], max(0, now_us - newest[mark]))
+        for mark, view in views.items()
+        if mark in newest
+    ]
+    return Known(versions, tuple(fresh))
 
 
 def _is_view(key: str) -> bool:
     return key.startswith("feature_view:")
-
-
-def _has(held: Sequence[Materialized], fingerprint: str) -> bool:
-    return any(each.fingerprint == fingerprint for each in held)
-
-
-def _fresh(view: Spec, fingerprint: str, held: Sequence[Materialized], now_us: int) -> Fresh:
-    until_us = max(each.until_us for each in held if each.fingerprint == fingerprint)
-    return Fresh(view.name, until_us, max(0, now_us - until_us))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, cast
 
 from asof.define.deprecated import Deprecated
-from asof.define.kinds import Definition
+from asof.define.kinds import KINDS, Definition
 from asof.define.spec import Spec, specs_of
 from asof.engines.duckdb import DuckDBEngine
 from asof.errors import InvalidExpression
@@ -52,6 +52,7 @@ class Lineage:
     state: State
     objects: Graph
     columns: Graph
+    columns_of: ColumnsOf = field(repr=False)
 
     def graph_of(self, node: str) -> Graph:
         """The graph that a node is walked in."""
@@ -69,13 +70,13 @@ class Lineage:
     @cached_property
     def _between(self) -> Mapping[tuple[str, str], Mapping[str, None]]:
         found: dict[tuple[str, str], dict[str, None]] = {}
-        for low, highs in self.columns.down.items():
-            for high in highs if part_of(low) else ():
+        for high, lows in self.columns.up.items():
+            for low in filter(part_of, lows):
                 found.setdefault((object_of(low), object_of(high)), {})[part_of(low)] = None
         return found
 
     def through(self, low: str, high: str) -> tuple[str, ...]:
-        """The columns or features of one object that another one reads."""
+        """The columns or features of one object that another one reads, in the order in which it does."""
         return tuple(self._between.get((low, high), ()))
 
     def personal(self, node: str) -> tuple[str, ...]:
@@ -117,7 +118,10 @@ def lineage_of(state: State, columns_of: ColumnsOf) -> Lineage:
     Raises:
         DefinitionError: objects that stand on each other in a circle.
     """
-    return Lineage(state, object_graph(state.specs), column_graph(state.specs, columns_of))
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    keys = sorted(state.specs, key=lambda key: (order[state.specs[key].kind], key))
+    specs = {key: state.specs[key] for key in keys}  # in one order, whoever has made the state
+    return Lineage(state, object_graph(specs), column_graph(specs, columns_of), columns_of)
 
 
 def columns_of(engine: DuckDBEngine) -> ColumnsOf:
@@ -190,7 +194,7 @@ def _branch(
     made: list[Branch] = []
     for other in following:
         low, high = (other, node) if direction == "up" else (node, other)
-        between = () if part_of(node) or part_of(other) else lineage.through(low, high)
+        between = lineage.through(low, high) if graph is lineage.objects else ()
         made.append(_branch(lineage, graph, other, between, direction, told))
     return Branch(node, through, tuple(made))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,11 +15,14 @@ from asof.define.kinds import kind_of
 from asof.engines.duckdb import DuckDBEngine
 from asof.errors import RegistryMoved, UnknownEnvironment
 from asof.flows.apply import apply_plan
-from asof.flows.author import find_author
+from asof.flows.author import Author, find_author
 from asof.flows.check_sql import check_sql
+from asof.flows.column_types import read_types
 from asof.flows.estimate import Backfill, estimate_backfills, measured_rows_per_second
 from asof.flows.feature_columns import Progress
+from asof.flows.lineage import columns_of
 from asof.flows.load import Definitions
+from asof.flows.openlineage import check_openlineage, emit_state
 from asof.flows.plan import Plan, find_target, plan_of
 from asof.registry.state import PROTECTED, State
 from asof.registry.store import Registry
@@ -85,12 +88,43 @@ def apply_project(project: ProjectLike, plan: Plan, *, force: bool, message: str
         raise RegistryMoved(
             "the definitions have changed since the plan was made; nothing was changed", hint="plan again"
         )
-    user = None if project.config is None else project.config.user
+    return carry_out(
+        project, plan, lambda registry, author: apply_plan(registry, plan, author, force=force), message
+    )
+
+
+def carry_out(
+    project: ProjectLike, plan: Plan, make: Callable[[Registry, Author], int | None], message: str = ""
+) -> int | None:
+    """What `make` makes of the project's registry: a revision by whoever is there, told to whoever asked for lineage
+    events; None when nothing had to be done.
+    """
+    config = project.config
+    if config is not None:
+        check_openlineage(config)
     registry = project.registry()
     try:
-        return apply_plan(registry, plan, find_author(project.root, user=user, message=message), force=force)
+        user = None if config is None else config.user
+        revision = make(registry, find_author(project.root, user=user, message=message))
+        if (
+            revision is not None
+            and config is not None
+            and (config.openlineage_url or config.openlineage_file)
+        ):
+            _tell(project, config, registry.state(plan.target.environment), plan)
+        return revision
     finally:
         registry.close()
+
+
+def _tell(project: ProjectLike, config: Config, state: State, plan: Plan) -> None:
+    keys = [spec.key for each in plan.all_changes for spec in (each.old, each.new) if spec is not None]
+    engine = project.engine()
+    try:
+        types = read_types(state, project.definitions, engine)
+        emit_state(state, columns_of(engine), config, dict.fromkeys(keys), types=types, clock=project.clock)
+    finally:
+        engine.close()
 
 
 def default_environment(project: ProjectLike) -> str:

@@ -21,6 +21,7 @@ from asof.define.service import FeatureService
 from asof.engines.duckdb import DuckDBEngine, DuckDBPyConnection, open_database
 from asof.errors import StateError
 from asof.flows.check import Finding, check_project
+from asof.flows.deprecations import warn_deprecated
 from asof.flows.feature_columns import Progress
 from asof.flows.load import Definitions, load_modules
 from asof.flows.plan import Plan
@@ -126,6 +127,7 @@ class Project:
         """
         found = self.get_service(service) if isinstance(service, str) else service_of(service)
         made = tuple(self.get_label(label) if isinstance(label, str) else label for label in labels)
+        warn_deprecated((found, *made))
         request = Request(found, spine, made, time, row_id, as_known, cutoff, immature)
         engine = self.engine()
         try:
