@@ -16,6 +16,7 @@ from typing import cast
 from asof.clock import parse_duration
 
 PREFIX = "ASOF_"
+DEFINITIONS = ("definitions.py", "features/*.py")
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -211,7 +212,7 @@ SETTINGS = (
         "definitions",
         "definitions",
         "globs",
-        lambda _: ("definitions.py", "features/*.py"),
+        lambda _: DEFINITIONS,
         '["definitions.py", "features/*.py"]',
         "The Python files that hold the definitions; read in this order, those of one glob by name.",
     ),
@@ -277,7 +278,7 @@ SETTINGS = (
         "user",
         "text",
         lambda _: None,
-        "the login name",
+        "`GITHUB_ACTOR` or `GITLAB_USER_LOGIN`, else the login name",
         "Who the history says has made a change.",
     ),
     Setting(

@@ -74,7 +74,10 @@ def edit(folder: Path, old: str, new: str) -> None:
 def test_a_plan_exits_with_3_until_it_is_applied(project: Path) -> None:
     done = run(project, "plan")
     assert done.returncode == 3, done.stderr
-    assert "+ feature view 'activity': count() over 1d; sum(amount) over 7d" in done.stdout
+    assert (
+        "+ feature view 'activity': count_1d = count() over 1d; amount_sum_7d = sum(amount) over 7d"
+        in done.stdout
+    )
     assert "5 added." in done.stdout
     done = run(project, "apply", "--yes", "-m", "first")
     assert (done.returncode, done.stdout) == (0, "revision 1\n"), done.stderr

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 
 import asof
-from asof.define.aggregation import Feature
 from asof.define.feature_view import FeatureRef
 from asof.define.service import FeatureService
 from asof.errors import NumericOverflow
+from asof.testing.generated import same
+from asof.testing.generated.naive import Needed
 from asof.testing.oracle import training_set
-from tests.equality.definitions import needed, oracle_rows, own_rows
+from tests.equality.definitions import oracle_rows, own_rows
 from tests.equality.strategies import EPOCH
 
 OVERFLOW = "overflow"
-HLL_ERROR = 1.04 / math.sqrt(4096)
 
 
 def check(
@@ -56,12 +54,12 @@ def by_oracle(service: FeatureService, spine: pa.Table, *, as_known: bool, cutof
     """The same from the oracle: dicts, or OVERFLOW."""
     rows, own = {}, {}
     for view in {ref.view.name: ref.view for ref in service.refs}.values():
-        columns, predicates = needed(view.features)
+        read = Needed.by(view.features)
         names = view.entity.keys.names
         keys = [dict(view.keys).get(name, name) for name in names]
-        rows[view.name] = oracle_rows(view.source, keys, columns, predicates)
+        rows[view.name] = oracle_rows(view.source, keys, read.columns, read.predicates)
         if view.source == service.own_row:
-            own[view.name] = own_rows(spine, view.source, names, columns, predicates)
+            own[view.name] = own_rows(spine, view.source, names, read.columns, read.predicates)
     asked = [{**line, "event_time": micros(line["event_time"])} for line in spine.to_pylist()]
     try:
         return training_set(
@@ -79,33 +77,3 @@ def micros(when: Any) -> int | None:
     if when is None:
         return None
     return round((when - EPOCH).total_seconds() * 1_000_000)
-
-
-def same(feature: Feature, fast: Any, slow: Any) -> bool:
-    """True when two values are one; floats to the last bit (zero has no sign), sketches within their error."""
-    if fast is None or slow is None:
-        return fast is slow
-    if feature.by is not None:
-        return _same_maps(feature, fast, slow)
-    if isinstance(slow, list):
-        return len(fast) == len(slow) and all(map(_identical, fast, slow))
-    if feature.function == "approx_distinct":
-        return abs(fast - slow) <= max(1.0, 5 * HLL_ERROR * slow)
-    if feature.function == "quantile":
-        return fast == slow or abs(fast - slow) <= 0.01 * abs(slow) * (1 + 1e-9) + 1e-12
-    return _identical(fast, slow)
-
-
-def _same_maps(feature: Feature, fast: Any, slow: dict[str, Any]) -> bool:
-    plain, found = replace(feature, by=None), dict(fast)
-    return (
-        len(found) == len(fast)
-        and found.keys() == slow.keys()
-        and all(same(plain, found[key], slow[key]) for key in slow)
-    )
-
-
-def _identical(fast: Any, slow: Any) -> bool:
-    if isinstance(fast, float) and isinstance(slow, float) and math.isnan(slow):
-        return math.isnan(fast)
-    return fast == slow and (type(fast) is type(slow) or fast == 0)

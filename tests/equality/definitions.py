@@ -13,8 +13,8 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 import asof
-from asof.define.aggregation import Feature
 from asof.define.source import Events, Mapped, Union, parts_of
+from asof.testing.generated.naive import AnyPart
 from asof.testing.oracle import Row
 
 SIMPLE = asof.Entity("thing", keys={"k": "string"})
@@ -45,17 +45,6 @@ def events(name: str, table: pa.Table, options: Options, **more: Any) -> Events:
         name, asof.InMemory(table, name=name), event_time="happened", known_at=options.known_at, delay=options.delay,
         key=options.key, deleted=options.deleted, sequence=options.sequence, **more,
     )  # fmt: skip
-
-
-def needed(features: Iterable[Feature]) -> tuple[list[str], list[str]]:
-    """The columns and the predicates that features read."""
-    columns, predicates = dict[str, None](), dict[str, None]()
-    for feature in features:
-        columns |= dict.fromkeys(name for name in (feature.column, feature.by) if name)
-        predicates |= dict.fromkeys([feature.predicate] if feature.predicate else [])
-        inner = needed(feature.parts)
-        columns, predicates = columns | dict.fromkeys(inner[0]), predicates | dict.fromkeys(inner[1])
-    return list(columns), list(predicates)
 
 
 def oracle_rows(
@@ -103,19 +92,6 @@ def _read(
 def _layer(source: str, columns: Iterable[str], made: Mapping[str, str]) -> str:
     kept = [f'"{name}"' for name in dict.fromkeys(columns) if name not in made]
     return f"SELECT {', '.join(kept + [f'({sql}) AS {name}' for name, sql in made.items()])} FROM {source}"
-
-
-@dataclass(frozen=True, eq=False)
-class AnyPart:
-    """The event key of an own row: equal to the key of an event of any part of its source."""
-
-    value: object
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, tuple) and other[1] == self.value
-
-    def __hash__(self) -> int:
-        return hash(self.value)
 
 
 def own_rows(

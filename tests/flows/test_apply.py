@@ -8,12 +8,13 @@ import pytest
 
 import asof
 from asof.define.window import BEGIN_US
-from asof.errors import BreakingChange, NotMaterialized, RegistryMoved, StateError
+from asof.errors import BreakingChange, NotMaterialized, RegistryMoved, StateError, UnknownEnvironment
 from asof.flows.apply import apply_plan, promote, promotion_plan, rollback, rollback_plan
 from asof.flows.author import Author
 from asof.flows.plan import Target, plan_of
 from asof.registry.state import Materialized, State, namespace_of
 from asof.registry.store import Registry
+from asof.usage import MemoryMeter
 from tests.flows.changing import actions, applied, model, project_of, service, view
 
 DAY_US = 86_400_000_000
@@ -241,3 +242,30 @@ def test_a_damaged_object_is_written_anew(bank: Path, registry: Registry) -> Non
     plan = plan_of(Target("prod", state, 1), specs)
     assert actions(plan.changes) == [("added", "feature_view:activity")]
     assert plan.damaged == ("feature_view:activity",)
+
+
+def test_a_promotion_refuses_what_the_ledger_says_is_read(bank: Path, registry: Registry) -> None:
+    both = view(asof.count().over("1d"), asof.sum("amount").over("1d"))
+    applied(bank, service(both))
+    applied(bank, service(both["count_1d"]), environment="dev", create=True, force=True)
+    receipt = MemoryMeter()
+    with receipt.run("training_set", labels={"service": "risk"}) as run, run.stage("read"):
+        pass
+    plan = promotion_plan(registry, "dev", "prod", receipts=lambda: receipt.events)
+    with pytest.raises(BreakingChange, match="read by training_set"):
+        promote(registry, plan, "dev", ANNA)
+
+
+def test_a_promotion_to_an_environment_that_is_not_there_is_refused(bank: Path, registry: Registry) -> None:
+    applied(bank, view())
+    with pytest.raises(UnknownEnvironment, match="did you mean 'prod'"):
+        promotion_plan(registry, "prod", "prdo")
+
+
+def test_promoting_again_has_nothing_to_do(bank: Path, registry: Registry) -> None:
+    applied(bank, view())
+    applied(bank, view(asof.count().over("2d")), environment="dev", create=True)
+    promote(registry, promotion_plan(registry, "dev", "prod"), "dev", ANNA)
+    again = promotion_plan(registry, "dev", "prod")
+    assert not again.has_changes
+    assert promote(registry, again, "dev", ANNA) is None

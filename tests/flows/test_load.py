@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import asof
-from asof.errors import ProjectNotFound
+from asof.errors import ConfigError, ProjectNotFound
 
 SHARED = "WINDOW = {window!r}\n"
 DEFINITIONS = """
@@ -55,4 +55,22 @@ def test_a_file_that_a_neighbour_imports_is_run_once(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_project_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ProjectNotFound, match=r"asof\.toml"):
+        asof.open(tmp_path)
+
+
+def test_an_edit_of_equal_size_within_a_second_is_seen(tmp_path: Path) -> None:
+    assert _names(_project(tmp_path / "p", "1d")) == ("count_1d",)
+    assert _names(_project(tmp_path / "p", "2d")) == ("count_2d",)
+
+
+@pytest.mark.parametrize(
+    "setting", ["", 'definitions = ["feature/*.py"]', 'definitions = ["definitions.py", "x.py"]']
+)
+def test_a_pattern_without_a_file_is_refused_and_does_not_read_as_nothing(
+    tmp_path: Path, setting: str
+) -> None:
+    (tmp_path / "asof.toml").write_text(setting)
+    if setting:
+        (tmp_path / "definitions.py").write_text("")
+    with pytest.raises(ConfigError, match="definitions: no file matches"):
         asof.open(tmp_path)

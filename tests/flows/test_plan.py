@@ -154,9 +154,9 @@ def test_a_service_that_the_ledger_names_is_read_by_that_flow(bank: Path) -> Non
         (
             lambda: service(view(), name="risk"),
             lambda: service(view(), name="ach_risk"),
-            "the service is renamed to 'ach_risk'",
+            "is renamed to 'ach_risk'",
         ),
-        (lambda: service(view()), view, "the service is removed"),
+        (lambda: service(view()), view, "is removed"),
         (
             lambda: service(view(), _request(asof, "float64")),
             lambda: service(view(), _request(asof, "int64")),
@@ -282,3 +282,28 @@ def test_two_definitions_of_one_name_are_told_with_both_places(bank: Path) -> No
 
 def test_an_empty_state_has_no_object() -> None:
     assert State("prod", 0, {}).fingerprints == frozenset()
+
+
+def test_a_model_that_asks_another_service_now_misses_nothing(bank: Path) -> None:
+    both = view(asof.count().over("1d"), asof.sum("amount").over("1d"))
+    applied(bank, model(service(both)), service(both, name="second"))
+    plan = project_of(bank, service(both["count_1d"]), model(service(both, name="second"))).plan(
+        estimates=False
+    )
+    assert [each.readers for each in plan.breaks] == [()]
+
+
+def test_a_view_that_is_to_be_served_now_is_estimated_though_its_values_are_as_before(bank: Path) -> None:
+    applied(bank, view())
+    plan = project_of(bank, view(online=True)).plan()
+    assert actions(plan.changes) == [("metadata", "feature_view:activity")]
+    assert [each.view for each in plan.backfills] == ["activity"]
+    assert plan.unheld == ("feature view 'activity'",)
+
+
+def test_a_plan_is_named_alike_by_every_python(bank: Path) -> None:
+    specs = project_of(bank, service(view(), _request(asof, "float64"))).definitions.specs()
+    spec = specs["request_feature:f"]
+    other = replace(spec, text=spec.text.replace("return amount", "return (amount)"))
+    assert other.digest != spec.digest
+    assert other.identity == spec.identity

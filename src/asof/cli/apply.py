@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asof.flows.plan import Plan
+    from asof.flows.project import Project
 
 _ENV = click.option(
     "--env", "environment", default=None, help="The environment. [default: the setting `environment`]"
@@ -30,6 +31,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print what was don
 @_PLAN
 @_YES
 @_FORCE
+@click.option("--no-estimates", is_flag=True, help="Do not look at the sources' statistics.")
 @_MESSAGE
 @_PROJECT
 @_JSON
@@ -41,6 +43,7 @@ def apply(
     plan_id: str | None,
     yes: bool,
     force: bool,
+    no_estimates: bool,
     message: str,
     project: str,
     as_json: bool,
@@ -56,14 +59,16 @@ def apply(
 
     opened = open_project(project)
     with ProgressBars(quiet=quiet or as_json) as bars:
-        plan = opened.plan(environment, create=create, progress=bars.step)
+        # Whoever names the plan has seen it.
+        estimates = plan_id is None and not no_estimates
+        plan = opened.plan(environment, create=create, estimates=estimates, progress=bars.step)
 
     def make() -> int | None:
         # The files may have changed while the question stood.
         again = opened if yes or plan_id else open_project(project)
         return again.apply(plan, force=force, message=message)
 
-    return _carry_out(plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
+    return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 
 
 @click.command("rollback")
@@ -94,13 +99,14 @@ def rollback(
     """
     from asof.flows.apply import rollback as make_rollback
     from asof.flows.apply import rollback_plan
-    from asof.flows.plan_project import carry_out, default_environment
+    from asof.flows.plan_project import carry_out, default_environment, recent_receipts
     from asof.flows.project import open as open_project
 
     opened = open_project(project)
     registry = opened.registry()
     try:
-        plan, found = rollback_plan(registry, environment or default_environment(opened), to)
+        name = environment or default_environment(opened)
+        plan, found = rollback_plan(registry, name, to, receipts=lambda: recent_receipts(opened))
     finally:
         registry.close()
 
@@ -112,7 +118,7 @@ def rollback(
             message or f"back to revision {found}",
         )
 
-    return _carry_out(plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
+    return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 
 
 @click.command("promote")
@@ -140,13 +146,13 @@ def promote(
     """
     from asof.flows.apply import promote as make_promotion
     from asof.flows.apply import promotion_plan
-    from asof.flows.plan_project import carry_out
+    from asof.flows.plan_project import carry_out, recent_receipts
     from asof.flows.project import open as open_project
 
     opened = open_project(project)
     registry = opened.registry()
     try:
-        plan = promotion_plan(registry, source, target)
+        plan = promotion_plan(registry, source, target, receipts=lambda: recent_receipts(opened))
     finally:
         registry.close()
 
@@ -158,11 +164,17 @@ def promote(
             message or f"from {source}",
         )
 
-    return _carry_out(plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
+    return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 
 
 def _carry_out(
-    plan: Plan, make: Callable[[], int | None], *, plan_id: str | None, yes: bool, as_json: bool
+    project: Project,
+    plan: Plan,
+    make: Callable[[], int | None],
+    *,
+    plan_id: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> int:
     """Show the plan, ask where there is somebody to ask, and make it."""
     from asof.cli.console import color
@@ -170,6 +182,11 @@ def _carry_out(
     from asof.errors import RegistryMoved
     from asof.flows.plan_report import plan_data
 
+    if plan_id is not None and plan_id != plan.id and _is_done(project, plan, plan_id):
+        if as_json:
+            click.echo(json.dumps({"revision": None, "plan": plan_data(plan)}, indent=2))
+        click.echo("nothing to do: this plan has been applied", err=True)
+        return 0
     if plan_id is not None and plan_id != plan.id:
         raise RegistryMoved(
             f"the plan is {plan.id}, not {plan_id}: the definitions or the registry have changed since;"
@@ -193,3 +210,13 @@ def _carry_out(
     else:
         click.echo(f"revision {revision}")
     return 0
+
+
+def _is_done(project: Project, plan: Plan, plan_id: str) -> bool:
+    """True when this plan is the last that was made and nothing has changed since: a job that runs again."""
+    registry = project.registry()
+    try:
+        last = registry.history(plan.target.environment, limit=1)
+    finally:
+        registry.close()
+    return not plan.has_changes and bool(last) and last[0].plan == plan_id

@@ -44,13 +44,15 @@ def command(*, environment: str | None, limit: int, changes: bool, project: str,
     click.echo(line.format("revision", "time", "environment", "action", "who", "commit", "what"))
     for each in found:
         counts = cast("Mapping[str, int]", each.summary.get("counts", {}))
-        what = ", ".join(f"{count} {action}" for action, count in counts.items()) or "-"
+        words = {"metadata": "without new values"}
+        what = ", ".join(f"{count} {words.get(action, action)}" for action, count in counts.items()) or "-"
         commit = "-" if each.commit is None else each.commit[:12] + ("+" if each.commit.endswith("+") else "")
-        more = f" ({each.message})" if each.message else ""
+        said = " ".join("".join(c if c.isprintable() else " " for c in each.message).split())
+        more = f" ({said})" if said else ""
         when = format_time(each.at_us)[:19] + "Z"
         click.echo(
             line.format(each.number, when, each.environment, each.action, each.who[:16], commit, what + more)
         )
         if changes:
-            for said in cast("list[str]", each.summary.get("changes", [])):
-                click.echo(f"{'':>10}{said}")
+            for line_of in cast("list[str]", each.summary.get("changes", [])):
+                click.echo(f"{'':>10}{line_of}")

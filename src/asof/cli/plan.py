@@ -38,7 +38,7 @@ def command(
     """
     from asof.cli.console import ProgressBars, color
     from asof.cli.plan_markdown import plan_markdown
-    from asof.cli.plan_text import plan_text
+    from asof.cli.plan_text import apply_command, plan_text
     from asof.flows.plan_report import plan_data
     from asof.flows.project import open as open_project
 
@@ -54,6 +54,5 @@ def command(
     else:
         click.echo(plan_text(plan, full=full), color=color())
         if plan.has_changes:
-            create_too = " --create" if plan.target.is_new and plan.target.base else ""
-            click.echo(f"\nasof apply --env {plan.target.environment}{create_too} --plan {plan.id}", err=True)
+            click.echo(f"\n{apply_command(plan)}", err=True)
     return CHANGES if plan.has_changes else 0

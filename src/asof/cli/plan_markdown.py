@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from asof.cli.plan_text import HEADINGS, because, counts, hints, interval, size
+from asof.cli.plan_text import HEADINGS, apply_command, because, counts, hints, interval, more, size
 from asof.flows.plan import Plan
 from asof.flows.plan_report import is_served
 from asof.registry.diff import ACTIONS, ObjectChange
@@ -16,16 +16,21 @@ def plan_markdown(plan: Plan) -> str:
     """The plan with headings and tables; long sections are folded."""
     target = plan.target
     parts = [f"### asof plan for `{target.environment}`", counts(plan)]
+    if target.base and plan.specs:
+        parts.append(f"Shares {plan.shared} of {len(plan.specs)} objects with prod.")
+    if plan.damaged:
+        parts.append(f"**Damaged in the registry: {escape(', '.join(plan.damaged))}**")
     if plan.blocking:
         parts.append("**Refused without `--force`: somebody would miss something.**")
+    if plan.unheld:
+        parts.append(
+            f"**Refused: to be served, and in no online store as defined: {escape(', '.join(plan.unheld))}**"
+        )
     parts += [*_breaks(plan), *_changes(plan), *_backfills(plan)]
     if plan.warnings:
         parts.append("**Warnings**\n\n" + "\n".join(f"- {escape(said)}" for said in plan.warnings[:_MOST]))
     revision = "a new environment" if target.is_new else f"revision {target.revision}"
-    parts.append(
-        f"<sub>plan `{plan.id}` on {revision}; apply exactly this:"
-        f" `asof apply --env {target.environment} --plan {plan.id}`</sub>"
-    )
+    parts.append(f"<sub>plan `{plan.id}` on {revision}; apply exactly this: `{apply_command(plan)}`</sub>")
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,7 +75,7 @@ def _changes(plan: Plan) -> Iterator[str]:
 
 def _object(change: ObjectChange) -> Iterator[str]:
     was = f" (was {change.old.name})" if change.action == "renamed" and change.old else ""
-    yield f"- **{escape(change.spec.words + was)}**"
+    yield f"- **{escape(change.spec.words + was)}**{escape(more(change.spec, change.action))}"
     for field in change.fields:
         if "\n" in f"{field.old}{field.new}":
             old = "\n".join(f"    - {line}" for line in (field.old or "").splitlines())
@@ -78,6 +83,7 @@ def _object(change: ObjectChange) -> Iterator[str]:
             yield f"  - {escape(field.path)}:\n\n    ```diff\n{old}\n{new}\n    ```"
         else:
             yield f"  - {escape(field.path)}: {escape(field.old or '(none)')} → {escape(field.new or '(none)')}"
+    yield from (f"  - because {escape(ref)} changes" for ref in change.because)
 
 
 def _backfills(plan: Plan) -> Iterator[str]:

@@ -18,7 +18,7 @@ from asof.registry.fields import summary
 HEADINGS = {
     "added": ("Added", "+", "green"),
     "changed": ("Changed", "~", "yellow"),
-    "metadata": ("Changed for people only: no value changes", "·", "cyan"),
+    "metadata": ("No value changes", "·", "cyan"),
     "renamed": ("Renamed", ">", "cyan"),
     "removed": ("Removed", "-", "red"),
 }
@@ -50,7 +50,8 @@ def _title(plan: Plan) -> Iterator[str]:
     if target.base and plan.specs:
         yield f"  shares {plan.shared} of {len(plan.specs)} objects with prod"
     if plan.damaged:
-        yield click.style(f"  damaged in the registry, written anew: {', '.join(plan.damaged)}", fg="red")
+        again = [f"{key} ({'written anew' if key in plan.specs else 'taken out'})" for key in plan.damaged]
+        yield click.style(f"  damaged in the registry: {', '.join(again)}", fg="red")
 
 
 def _object(change: ObjectChange) -> Iterator[str]:
@@ -70,7 +71,7 @@ def more(spec: Spec, action: str) -> str:
     if action != "added" or spec.kind != "feature_view":
         return ""
     features = spec.body["features"]
-    said = "; ".join(summary(each) for each in features[:3])
+    said = "; ".join(f"{each['name']} = {summary(each)}" for each in features[:3])
     rest = f"; ... {len(features)} in all" if len(features) > 3 else ""
     return f": {said}{rest}" + (" [online]" if spec.about("online") else "")
 
@@ -165,6 +166,11 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield click.style(f"  ! feature service {each.service!r} {each.what}: {readers}", fg="red")
     if plan.blocking:
         yield "  apply refuses this without --force"
+    if plan.unheld:
+        yield ""
+        yield click.style("Refused: to be served, and in no online store as defined", bold=True, fg="red")
+        yield from (f"  ! {words}" for words in plan.unheld)
+        yield "  apply to another environment, materialize there, then promote it"
     if plan.warnings:
         yield ""
         yield click.style("Warnings", bold=True)
@@ -176,7 +182,14 @@ def counts(plan: Plan) -> str:
     if not plan.has_changes:
         return "No changes."
     found = Counter(each.action for each in plan.changes)
-    words = {"metadata": "for people only"}
+    words = {"metadata": "without new values"}
     said = [f"{found[action]} {words.get(action, action)}" for action in ACTIONS if found[action]]
     said += [f"{len(plan.affected)} affected downstream"] if plan.affected else []
     return ", ".join(said or ["no object changes"]) + "."
+
+
+def apply_command(plan: Plan) -> str:
+    """The command that makes exactly this plan."""
+    create = " --create" if plan.target.is_new and plan.target.base else ""
+    force = " --force" if plan.blocking else ""
+    return f"asof apply --env {plan.target.environment}{create} --plan {plan.id}{force}"

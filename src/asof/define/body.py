@@ -15,11 +15,11 @@ from asof.define.aggregation import Params
 from asof.define.feature_view import FeatureRef
 from asof.define.kinds import KINDS, spoken
 from asof.define.source import Location, Pairs
-from asof.define.spec import FORMAT
+from asof.define.spec import FORMAT, is_reference
 from asof.errors import DefinitionError, UnknownName, did_you_mean
 from asof.types import DType, Schema
 
-_EXTRA = {"format", "type", "name"}
+_EXTRA = {"format", "type"}
 _TYPED = (Location, *(types for types in KINDS.values() if len(types) > 1))
 
 
@@ -45,7 +45,7 @@ def check_body(kind: str, body: object) -> None:
     node = cast("Mapping[str, object]", body)
     if node.get("format") != FORMAT:
         raise DefinitionError(f"{where}: format {node.get('format')!r} is not {FORMAT}")
-    _check_record(where, node, KINDS[kind])
+    _check_record(where, {**node, "name": ""}, KINDS[kind])  # an object's own name stands beside its body
 
 
 def _check_record(where: str, node: Mapping[str, object], classes: tuple[type, ...]) -> None:
@@ -62,7 +62,7 @@ def _check_record(where: str, node: Mapping[str, object], classes: tuple[type, .
         elif name not in _EXTRA:
             raise DefinitionError(f"{where}: no field {name!r}", hint=did_you_mean(name, known))
     for name, (_, needed) in known.items():
-        if needed and name != "name" and name not in node:
+        if needed and name not in node:
             raise DefinitionError(f"{where}: {name!r} is missing")
 
 
@@ -80,10 +80,10 @@ def _check(where: str, value: object, hint: Any) -> None:
 
 def _fits(where: str, value: object, hint: Any) -> bool:
     origin = typing.get_origin(hint)
-    if hint in {Pairs, Params}:
-        fits = isinstance(value, Mapping)
+    if hint in _MAPPINGS:
+        fits = _is_mapping(value, _MAPPINGS[hint])
     elif hint is Schema:
-        fits = isinstance(value, list)
+        fits = isinstance(value, list) and all(map(_is_column, cast("list[object]", value)))
     elif hint is FeatureRef or _kinds_in(hint):
         fits = _is_ref(value, hint)
     elif hint in _SIMPLE:
@@ -128,13 +128,31 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_type(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(DType.parse(value))
+    except DefinitionError:
+        return False
+
+
+def _is_column(value: object) -> bool:
+    column = cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+    return set(column) == {"name", "type"} and isinstance(column["name"], str) and _is_type(column["type"])
+
+
+def _is_mapping(value: object, inner: Any) -> bool:
+    items = cast("Mapping[str, object]", value).values() if isinstance(value, Mapping) else (None,)
+    return all(map(_SIMPLE[inner], items))
+
+
+_MAPPINGS: dict[Any, Any] = {Pairs: str, Params: float}
 _SIMPLE: dict[Any, Callable[[object], bool]] = {
     str: lambda value: isinstance(value, str),
     bool: lambda value: isinstance(value, bool),
     int: lambda value: isinstance(value, int) and not isinstance(value, bool),
     float: _is_number,
     type(None): lambda value: value is None,
-    DType: lambda value: isinstance(value, str),
+    DType: _is_type,
 }
 
 
@@ -148,14 +166,13 @@ def _kinds_in(hint: Any) -> list[str]:
 
 
 def _is_ref(value: object, hint: Any) -> bool:
-    if value is None:
-        return type(None) in typing.get_args(hint)
-    ref = cast("Mapping[str, object]", value).get("ref") if isinstance(value, Mapping) else None
-    allowed = ["feature_view"] if hint is FeatureRef else _kinds_in(hint)
-    choices = typing.get_args(hint)
-    if FeatureRef in choices:
-        allowed = [*allowed, "feature_view"]
-    return isinstance(ref, str) and ref.partition(":")[0] in allowed and bool(ref.partition(":")[2])
+    choices = typing.get_args(hint) or (hint,)
+    if not is_reference(value):
+        return value is None and type(None) in choices
+    node = cast("Mapping[str, object]", value)
+    kind = str(node["ref"]).partition(":")[0]
+    of_view = FeatureRef in choices and kind == "feature_view" and isinstance(node.get("feature"), str)
+    return of_view or kind in _kinds_in(hint)
 
 
 def _said(hint: Any) -> str:

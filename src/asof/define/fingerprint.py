@@ -109,7 +109,7 @@ class Fingerprints:
         if value is None or isinstance(value, bool | int | float | str):
             made = value
         elif isinstance(value, tuple):
-            made = [self._plain(item) for item in cast("tuple[object, ...]", value)]
+            made = self._plain_tuple(cast("tuple[object, ...]", value))
         elif isinstance(value, FeatureRef):
             made = [value.name, self.of_feature(value)]
         elif isinstance(value, DType):
@@ -127,6 +127,13 @@ class Fingerprints:
         else:
             raise TypeError(f"{type(value).__name__} is no part of a definition")
         return made
+
+    def _plain_tuple(self, value: tuple[object, ...]) -> list[object]:
+        """The items in order; of a mapping, which is kept as pairs, by name, since its order changes no value."""
+        made = [self._plain(item) for item in value]
+        pairs = [cast("tuple[object, ...]", item) for item in value if isinstance(item, tuple)]
+        is_mapping = len(pairs) == len(made) and all(len(p) == 2 and isinstance(p[0], str) for p in pairs)
+        return sorted(made, key=lambda pair: cast("list[str]", pair)[0]) if is_mapping else made
 
     def _source(self, source: Source, texts: Iterable[str]) -> str:
         """The fingerprint of a source as far as these texts can read it."""

@@ -60,6 +60,14 @@ class Spec:
         return digest_of(self.kind, self.name, self.fingerprint, self.text)
 
     @cached_property
+    def identity(self) -> str:
+        """The digest without the text of functions, whose layout differs between Pythons: equal means the same."""
+        if f'"{CODE}":' not in self.text:
+            return self.digest
+        text = json.dumps(_without_code(self.body), sort_keys=True)
+        return digest_of(self.kind, self.name, self.fingerprint, text)
+
+    @cached_property
     def refs(self) -> tuple[str, ...]:
         """The keys of the objects that it stands on directly, each once."""
         return tuple(dict.fromkeys(_refs(self.body)))
@@ -169,6 +177,15 @@ def is_reference(value: object) -> bool:
     """
     ref = cast("Mapping[str, object]", value).get("ref") if isinstance(value, Mapping) else None
     return isinstance(ref, str) and _REFERENCE.fullmatch(ref) is not None
+
+
+def _without_code(value: object) -> object:
+    if isinstance(value, Mapping):
+        node = cast("Mapping[str, object]", value)
+        return {k: _without_code(v) for k, v in node.items() if k != CODE or "sha256" not in node}
+    if isinstance(value, list):
+        return [_without_code(item) for item in cast("list[object]", value)]
+    return value
 
 
 def _refs(value: object) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from asof.define.spec import Spec
 from asof.errors import BreakingChange, NotMaterialized, RegistryMoved, StateError
 from asof.flows.author import Author
-from asof.flows.plan import Plan, Target, plan_of
-from asof.registry.state import Change, Environment, Materialized, Revision, State, covers
+from asof.flows.plan import Plan, Receipts, Target, find_target, plan_of
+from asof.registry.state import PROTECTED, Change, Environment, Materialized, Revision, covers
 from asof.registry.store import Registry
 
 
@@ -24,7 +25,9 @@ def apply_plan(registry: Registry, plan: Plan, author: Author, *, force: bool = 
     return _make(registry, plan, "apply", author, force=force)
 
 
-def rollback_plan(registry: Registry, environment: str, to: int | None = None) -> tuple[Plan, int]:
+def rollback_plan(
+    registry: Registry, environment: str, to: int | None = None, *, receipts: Receipts = list
+) -> tuple[Plan, int]:
     """The plan that brings an environment back to a revision, and that revision; by default the one before the last.
 
     Raises:
@@ -43,7 +46,7 @@ def rollback_plan(registry: Registry, environment: str, to: int | None = None) -
     wanted = registry.state(environment, at=to)
     if wanted.corrupted:
         raise StateError(f"revision {to} cannot be brought back: {', '.join(wanted.corrupted)} is damaged")
-    return plan_of(Target(environment, state, state.revision), wanted.specs), to
+    return plan_of(Target(environment, state, state.revision), wanted.specs, receipts=receipts), to
 
 
 def _since_creation(past: list[Revision]) -> list[Revision]:
@@ -68,24 +71,24 @@ def rollback(registry: Registry, plan: Plan, to: int, author: Author, *, force: 
     return _make(registry, plan, "rollback", author, force=force, undoes=to)
 
 
-def promotion_plan(registry: Registry, source: str, target: str) -> Plan:
+def promotion_plan(registry: Registry, source: str, target: str, *, receipts: Receipts = list) -> Plan:
     """The plan that points `target` at what `source` points at.
 
     Raises:
-        StateError: an environment onto itself, one that is damaged, or one that was made from `target` before that
-            last moved: it would undo what came in between.
+        UnknownEnvironment: one of the two is not there. StateError: an environment onto itself, one that is damaged,
+            or one that was made from `target` before that last moved: it would undo what came in between.
     """
     if source == target:
         raise StateError(f"environment {source!r} cannot be promoted to itself")
     wanted = registry.state(source)
-    found = {each.name: each for each in registry.environments()}
     if wanted.corrupted:
         raise StateError(f"environment {source!r} is damaged: {', '.join(wanted.corrupted)}")
-    if target in found:
+    plan = plan_of(find_target(registry, target), wanted.specs, receipts=receipts)
+    found = {each.name: each for each in registry.environments()}
+    if plan.has_changes and target in found:
         _check_base(found[source], found[target])
-        state = registry.state(target)
-        return plan_of(Target(target, state, state.revision), wanted.specs)
-    return plan_of(Target(target, State(target, 0, {}), None), wanted.specs)
+    # Promotion says nothing of what the target was made from.
+    return replace(plan, target=replace(plan.target, base=None, base_revision=None, rebases=False))
 
 
 def _check_base(source: Environment, target: Environment) -> None:
@@ -148,7 +151,11 @@ def _make(
 def summary_of(plan: Plan) -> dict[str, object]:
     """What the history says of a change: counts by action, and what was changed (the first 100)."""
     counts = Counter(each.action for each in plan.all_changes)
-    said = [f"{each.action} {each.key}" for each in plan.all_changes]
+    said = [
+        f"{each.action} {each.key}"
+        + (f" (was {each.old.name})" if each.action == "renamed" and each.old else "")
+        for each in plan.all_changes
+    ]
     return {"counts": dict(counts), "changes": said[:100]}
 
 
@@ -158,12 +165,7 @@ def check_materialized(registry: Registry, plan: Plan) -> None:
     Raises:
         NotMaterialized: some are not; they are named.
     """
-    if not Environment(plan.target.environment, 0, None, None, 0, 0).protected:
-        return
-    served = [spec for spec in plan.specs.values() if spec.about("online")]
-    missing = (
-        [spec for spec in served if not covers(_held(registry, spec), _reach_us(spec))] if served else []
-    )
+    missing = find_unheld(registry, plan)
     if missing:
         names = ", ".join(spec.words for spec in missing[:8])
         raise NotMaterialized(
@@ -171,6 +173,14 @@ def check_materialized(registry: Registry, plan: Plan) -> None:
             hint="apply to another environment, materialize there, then promote it",
             missing=[spec.key for spec in missing],
         )
+
+
+def find_unheld(registry: Registry, plan: Plan) -> list[Spec]:
+    """The views that `prod` would serve and that no store holds as far back as they look."""
+    if plan.target.environment != PROTECTED:
+        return []
+    served = [spec for spec in plan.specs.values() if spec.about("online")]
+    return [spec for spec in served if not covers(_held(registry, spec), _reach_us(spec))]
 
 
 def _held(registry: Registry, spec: Spec) -> list[Materialized]:

@@ -47,7 +47,7 @@ def find_breaks(
         if service := event.labels.get("service"):
             used.setdefault(service, {})[f"{event.flow} (ledger)"] = None
     return [
-        Break(was.name, text, (*_models(was, old, new), *used.get(was.name, ())))
+        Break(was.name, text, (*_models(was, change.key, old, new), *used.get(was.name, ())))
         for change, text in lost
         if (was := change.old) is not None
     ]
@@ -56,9 +56,9 @@ def find_breaks(
 def _lost(change: ObjectChange, old: Mapping[str, Spec], new: Mapping[str, Spec]) -> list[str]:
     was, now = change.old, change.new
     if was is None or now is None:
-        return ["the service is removed"]
+        return ["is removed"]
     if was.name != now.name:
-        return [f"the service is renamed to {now.name!r}"]
+        return [f"is renamed to {now.name!r}"]
     before, after = _columns(was), _columns(now)
     said = [f"loses feature {name!r}" for name in before if name not in after]
     for name, item in before.items():
@@ -112,7 +112,8 @@ def _request(service: Spec, specs: Mapping[str, Spec]) -> dict[str, str]:
     return {item["name"]: item["type"] for feature in features for item in feature.body.get("request", [])}
 
 
-def _models(service: Spec, old: Mapping[str, Spec], new: Mapping[str, Spec]) -> list[str]:
-    """The models that ask a service and that stay; a model that goes too will not miss it."""
-    above = object_graph(old).reach(service.key, "down")
-    return [old[key].words for key in above if key in old and old[key].kind == "model" and key in new]
+def _models(service: Spec, asked: str, old: Mapping[str, Spec], new: Mapping[str, Spec]) -> list[str]:
+    """The models that ask a service, before and after; one that goes too, or asks another, will not miss it."""
+    above = object_graph(old).next(service.key, "down")
+    models = [key for key in above if key in old and old[key].kind == "model" and key in new]
+    return [old[key].words for key in models if asked in new[key].refs]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from glob import escape
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -66,7 +67,8 @@ def load_cases(root: Path) -> list[Case]:
     files = [file for ending in ("yaml", "yml") for file in root.glob(f"{FOLDER}/**/*.{ending}")]
     for file in sorted(files):
         cases += _unique(read_yaml(file, file.relative_to(root).as_posix()))
-    for module in load_modules(root, [f"{FOLDER}/**/*.py"]):
+    modules = [escape(file.relative_to(root).as_posix()) for file in sorted(root.glob(f"{FOLDER}/**/*.py"))]
+    for module in load_modules(root, modules) if modules else ():
         cases += _unique(_cases_in(module, root))
     return cases
 

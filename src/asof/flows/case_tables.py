@@ -17,6 +17,7 @@ from asof.define.case import Case, Row
 from asof.define.source import CSV, Events, InMemory, Mapped, parts_of
 from asof.define.substitute import changed
 from asof.engines.duckdb import DuckDBEngine
+from asof.engines.files import is_remote
 from asof.errors import (
     AsofError,
     BackendError,
@@ -46,17 +47,27 @@ class Schemas:
     _hints: dict[str, dict[str, Hint]] = field(default_factory=dict[str, "dict[str, Hint]"])
     _found: dict[str, Types | None] = field(default_factory=dict[str, Types | None])
     errors: dict[str, AsofError] = field(default_factory=dict[str, AsofError])
+    _offline: AsofError | None = (
+        None  # what the object store said; it is not asked again, for that takes long
+    )
 
     def find(self, source: Events) -> Types | None:
         """The columns of a source's history, derived ones not included, or None where it cannot be reached."""
         if source.name not in self._found:
-            try:
-                types = self.engine.schema(Mapped(changed(source, columns=())))
-            except (SourceNotFound, CorruptSource, BackendError) as exc:
-                self.errors[source.name] = exc
-                types = None
-            self._found[source.name] = types
+            self._found[source.name] = self._look_up(source)
         return self._found[source.name]
+
+    def _look_up(self, source: Events) -> Types | None:
+        far = any(is_remote(path) for path in getattr(source.history, "paths", ()))
+        if far and self._offline is not None:
+            self.errors[source.name] = self._offline
+            return None
+        try:
+            return self.engine.schema(Mapped(changed(source, columns=())))
+        except (SourceNotFound, CorruptSource, BackendError) as exc:
+            self.errors[source.name] = exc
+            self._offline = exc if far and isinstance(exc, BackendError) else self._offline
+            return None
 
     def hints(self, source: Events) -> dict[str, Hint]:
         """What definitions tell of the columns of a source's history; see `columns_read`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import cast
 from asof.define.kinds import KINDS, Definition, below, kind_of, spoken
 from asof.define.place import place_of
 from asof.define.spec import Spec, specs_of
-from asof.errors import AsofError, DefinitionError, UnknownName, UserCodeError, did_you_mean
+from asof.errors import AsofError, ConfigError, DefinitionError, UnknownName, UserCodeError, did_you_mean
+from asof.settings import DEFINITIONS
 
 
 class Definitions:
@@ -84,6 +85,25 @@ class Definitions:
         return found
 
 
+def check_patterns(root: Path, patterns: Sequence[str]) -> None:
+    """Nothing, when each pattern has a file. Of the default patterns one is enough.
+
+    Raises:
+        ConfigError: one has none: a misspelt one would read as if all that it names had been taken away.
+    """
+    empty = [pattern for pattern in patterns if not _files(root, pattern)]
+    if empty and (len(empty) == len(patterns) or tuple(patterns) != DEFINITIONS):
+        raise ConfigError(
+            f"definitions: no file matches {', '.join(map(repr, empty))}",
+            hint="the setting `definitions` names the files that hold the definitions",
+            setting="definitions",
+        )
+
+
+def _files(root: Path, pattern: str) -> list[Path]:
+    return [file for file in sorted(root.glob(pattern)) if file.is_file()]
+
+
 def _same(one: Definition, other: Definition) -> bool:
     """Equal in all fields, in those for people too."""
     return type(one) is type(other) and all(
@@ -99,7 +119,7 @@ def load_modules(root: Path, patterns: Iterable[str]) -> list[ModuleType]:
         DefinitionError: a definition in a module is wrong, told with file and line.
         UserCodeError: a module raised.
     """
-    files = list(dict.fromkeys(f for pattern in patterns for f in sorted(root.glob(pattern)) if f.is_file()))
+    files = list(dict.fromkeys(file for pattern in patterns for file in _files(root, pattern)))
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the same for what they import

@@ -20,6 +20,8 @@ from asof.registry.store import Registry
 from asof.settings import ENVIRONMENT
 from asof.usage import UsageEvent
 
+Receipts = Callable[[], Iterable[UsageEvent]]
+
 
 @dataclass(frozen=True)
 class Target:
@@ -43,7 +45,8 @@ class Plan:
     """What would change, whom it concerns, what it costs and what it breaks.
 
     `changes` are objects whose own fields differ; `affected` are those whose values change only because something
-    that they stand on does. `id` names exactly this plan: the same definitions on the same revision.
+    that they stand on does. `unheld` are views to be served that no store holds as defined, where that is refused.
+    `id` names exactly this plan: the same definitions on the same revision.
     """
 
     target: Target
@@ -54,13 +57,14 @@ class Plan:
     backfills: tuple[Backfill, ...] = ()
     warnings: tuple[str, ...] = ()
     shared: int = 0
+    unheld: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
         """The plan's name: 12 hexadecimal digits."""
         target = self.target
         facts = [target.environment, target.revision, target.base, target.base_revision]
-        text = json.dumps([facts, sorted(spec.digest for spec in self.specs.values())])
+        text = json.dumps([facts, sorted(spec.identity for spec in self.specs.values())])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -82,6 +86,12 @@ class Plan:
     def all_changes(self) -> tuple[ObjectChange, ...]:
         """`changes` and `affected`."""
         return self.changes + self.affected
+
+    @property
+    def newly_served(self) -> tuple[Spec, ...]:
+        """The views that are to be served from now on, though their values are as before."""
+        flipped = [each for each in self.changes if any(field.path == "online" for field in each.fields)]
+        return tuple(each.spec for each in flipped if each.spec.about("online"))
 
     @property
     def new_values(self) -> tuple[Spec, ...]:
@@ -137,7 +147,7 @@ def plan_of(
     target: Target,
     specs: Mapping[str, Spec],
     *,
-    receipts: Callable[[], Iterable[UsageEvent]] = list,
+    receipts: Receipts = list,
     production: State | None = None,
 ) -> Plan:
     """The plan that makes an environment hold these objects.

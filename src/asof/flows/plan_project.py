@@ -14,7 +14,7 @@ from asof.define.feature_view import FeatureView
 from asof.define.kinds import kind_of
 from asof.engines.duckdb import DuckDBEngine
 from asof.errors import RegistryMoved, UnknownEnvironment
-from asof.flows.apply import apply_plan
+from asof.flows.apply import apply_plan, find_unheld
 from asof.flows.author import Author, find_author
 from asof.flows.check_sql import check_sql
 from asof.flows.column_types import read_types
@@ -63,12 +63,13 @@ def plan_project(
         production = _production(registry, target.state)
         specs = project.definitions.specs()
         plan = plan_of(target, specs, production=production, receipts=lambda: recent_receipts(project))
-        if not plan.new_values:
-            return plan
-        done = {each.fingerprint for each in registry.materialized()}
+        plan = replace(plan, unheld=tuple(spec.words for spec in find_unheld(registry, plan)))
+        done = {each.fingerprint for each in registry.materialized()} if plan.has_changes else set[str]()
     finally:
         registry.close()
-    new = {spec.key: spec for spec in plan.new_values}
+    new = {spec.key: spec for spec in (*plan.new_values, *plan.newly_served)}
+    if not new:
+        return plan
     fresh = [thing for thing in definitions if f"{kind_of(thing)}:{thing.name}" in new]
     views = [thing for thing in fresh if isinstance(thing, FeatureView)]
     missing = [view for view in views if new[f"feature_view:{view.name}"].fingerprint not in done]
@@ -84,7 +85,7 @@ def plan_project(
 def apply_project(project: ProjectLike, plan: Plan, *, force: bool, message: str) -> int | None:
     """See `Project.apply`."""
     specs = project.definitions.specs().values()
-    if {spec.digest for spec in specs} != {spec.digest for spec in plan.specs.values()}:
+    if {spec.identity for spec in specs} != {spec.identity for spec in plan.specs.values()}:
         raise RegistryMoved(
             "the definitions have changed since the plan was made; nothing was changed", hint="plan again"
         )

@@ -28,6 +28,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "backfills": [_backfill(each, plan) for each in plan.backfills],
         "breaks": [asdict(each) | {"refused": bool(each.readers)} for each in plan.breaks],
         "warnings": list(plan.warnings),
+        "unheld": list(plan.unheld),
         "damaged": list(plan.damaged),
         "objects": len(plan.specs),
         "shared_with_prod": plan.shared,

@@ -23,7 +23,7 @@ from asof.errors import StateError
 from asof.flows.check import Finding, check_project
 from asof.flows.deprecations import warn_deprecated
 from asof.flows.feature_columns import Progress
-from asof.flows.load import Definitions, load_modules
+from asof.flows.load import Definitions, check_patterns, load_modules
 from asof.flows.plan import Plan
 from asof.flows.plan_project import apply_project, plan_project
 from asof.flows.result import TrainingSet
@@ -234,6 +234,7 @@ def open(path: str | Path = ".", *, meter: Meter | None = None, clock: Clock | N
     config = load_config(root, os.environ)
     logging.getLogger("asof").setLevel(config.log_level.upper())
     project = Project(config=config, meter=meter, clock=clock)
+    check_patterns(root, config.definitions)
     for module in load_modules(root, config.definitions):
         for value in list(vars(module).values()):
             project.definitions.add(value)
