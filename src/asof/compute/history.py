@@ -223,8 +223,9 @@ def _columns(parts: Sequence[Mapping[str, pa.ChunkedArray]], own: OwnRows | None
     tables = [*parts, own.values] if own is not None else list(parts)
     made: dict[str, Column] = {}
     for name in parts[0]:
-        chunks = [chunk for table in tables for chunk in table[name].chunks]
-        made[name] = to_column(name, unified(name, chunks) if chunks else parts[0][name])
+        columns = [table[name] for table in tables]  # one without rows has a type as well
+        chunks = [chunk for column in columns for chunk in column.chunks or [column.combine_chunks()]]
+        made[name] = to_column(name, unified(name, chunks))
     return made
 
 

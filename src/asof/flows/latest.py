@@ -33,13 +33,13 @@ class _Kept:
         self.place = np.full(size, -1, np.int64)
         self.tables: list[pa.Table] = []
         self.rows = 0
-        self.schema: pa.Schema | None = None
+        self.schemas: list[pa.Schema] = []  # of every source, also of one that keeps no row
 
     def keep(self, slots: Ints, table: pa.Table) -> None:
         self.place[slots] = self.rows + np.arange(slots.size)
         self.tables.append(table)
         self.rows += slots.size
-        if self.rows > _COMPACT * self.place.size:
+        if self.rows > _COMPACT * self.place.size and len(set(self.schemas)) <= 1:
             self._compact()
 
     def best(self) -> tuple[Ints, pa.Table]:
@@ -90,7 +90,8 @@ def _stream(
         whole, batches = engine.read(scan, BATCH_ROWS)
         group.check_types(scan, whole)
         values = [f"v{i}" for i in range(len(scan.values))]
-        kept.schema = pa.schema([whole.field(name) for name in (*values, EVENT)])
+        schema = pa.schema([whole.field(name) for name in (*values, EVENT)])
+        kept.schemas.append(schema)
         placed, places = engine.read(replace(scan, values=(), predicates=(), places=True), BATCH_ROWS)
         late = PLACE in placed.names
         columns = [PLACE, EVENT] if late else [*values, EVENT]
@@ -108,7 +109,7 @@ def _stream(
                 found.keep(slots, pa.Table.from_batches([taken(batch.select(columns), rows)]))
         if found.tables:
             slots, table = found.best()
-            kept.keep(slots, _with_values(engine, scan, table, kept.schema) if late else table)
+            kept.keep(slots, _with_values(engine, scan, table, schema) if late else table)
 
 
 def _with_values(engine: Engine, scan: Scan, table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -134,14 +135,18 @@ def _times(batch: pa.RecordBatch, scan: Scan, index: EntityIndex) -> tuple[Ints,
 
 def _joined(group: Group, kept: _Kept) -> pa.Table:
     """The kept rows of all sources, under types that hold the values of each."""
-    tables = kept.tables or [cast("pa.Schema", kept.schema).empty_table()]
+    tables = [*kept.tables, *(schema.empty_table() for schema in kept.schemas)]
     if len({table.schema for table in tables}) == 1:
         return pa.concat_tables(tables)
     columns: dict[str, Any] = {}
     for name in tables[0].column_names:
         label = group.columns[int(name[1:])] if name != EVENT else name
-        columns[name] = unified(label, [c for table in tables for c in table[name].chunks])
+        columns[name] = unified(label, [chunk for table in tables for chunk in _chunks(table[name])])
     return pa.table(cast("Any", columns))
+
+
+def _chunks(column: pa.ChunkedArray) -> list[pa.Array]:
+    return column.chunks or [column.combine_chunks()]  # one without rows has a type as well
 
 
 def _finish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select
@@ -13,7 +14,7 @@ import asof
 from asof.clock import Clock, SystemClock
 from asof.define.body import check_body
 from asof.define.spec import Spec, digest_of
-from asof.errors import UnknownEnvironment, did_you_mean
+from asof.errors import DefinitionError, StateError, UnknownEnvironment, did_you_mean
 from asof.registry.database import WAIT_S, Database
 from asof.registry.migrate import check_shape, migrate
 from asof.registry.state import Change, Environment, Materialized, Revision, State
@@ -105,7 +106,7 @@ class Registry:
             DefinitionError: a body has not the form of its kind.
         """
         for spec in change.puts:
-            check_body(spec.kind, spec.body)
+            check_body(spec.kind, _parsed(spec))
         with self._database.write() as connection:
             return make(connection, change, self._clock.now_us())
 
@@ -163,6 +164,13 @@ class Registry:
         return UnknownEnvironment(f"no environment {environment!r}", hint=hint, environment=environment)
 
 
+def _parsed(spec: Spec) -> object:
+    try:
+        return spec.body
+    except ValueError as error:
+        raise DefinitionError(f"the body of {spec.words} is no JSON: {error}") from error
+
+
 def _state(
     environment: str, at: int | None, rows: Sequence[Row[Any, Any, Any, Any, Any, Any, Any, Any, Any]]
 ) -> State:
@@ -177,6 +185,8 @@ def _state(
             corrupted[key] = "its body is missing"
         elif digest_of(kind, name, fingerprint, body) != digest:
             corrupted[key] = "its body has not the digest that it was written with"
+        elif f"{kind}:{name}" != key:
+            corrupted[key] = f"its pointer leads to {kind}:{name}"
         else:
             specs[key] = Spec(kind, name, fingerprint, body)
             versions[key] = version
@@ -190,8 +200,8 @@ def open_registry(
     """The registry in a database, made there when it is new, and brought to the newest shape when it is older.
 
     Raises:
-        ConfigError: the URL is none. RegistryTooNew: a newer asof has written it. BackendError: the database cannot
-            be reached, or is locked.
+        ConfigError: the URL is none. RegistryTooNew: a newer asof has written it. StateError: it cannot be made
+            there, or holds something else. BackendError: the database cannot be reached, or is locked.
 
     Example:
         >>> import tempfile
@@ -201,8 +211,30 @@ def open_registry(
         >>> registry.close()
     """
     database = Database(url, password=password, wait_s=wait_s)
+    try:
+        _prepare(database)
+    except BaseException:
+        database.close()
+        raise
+    return Registry(database, clock or SystemClock())
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder; asof's own keeps itself out of git, so that no commit looks changed because of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if folder.name == ".asof" and not ignore.exists():
+        ignore.write_text("*\n", encoding="ascii")
+
+
+def _prepare(database: Database) -> None:
     if database.file is not None:
-        database.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _make_folder(database.file.parent)
+        except OSError as error:
+            raise StateError(
+                f"registry {database.name}: its folder cannot be made: {error.strerror}"
+            ) from error
     with database.read() as connection:
         ready = check_shape(connection, asof.__version__)
     if not ready:
@@ -210,7 +242,6 @@ def open_registry(
             lock_for_migration(connection)
             if not check_shape(connection, asof.__version__):  # nobody else was quicker
                 migrate(connection)
-    return Registry(database, clock or SystemClock())
 
 
 def lock_for_migration(connection: Connection) -> None:
