@@ -18,7 +18,7 @@ from bench.equal import WrongAnswer
 from bench.harness import Options, Row
 from bench.process import SideFailed
 
-BENCHES = ("windows", "scaling", "memory", "latest", "handbook")
+BENCHES = ("windows", "scaling", "memory", "latest", "handbook", "registry")
 
 
 def main(arguments: list[str] | None = None) -> int:

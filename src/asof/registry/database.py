@@ -33,6 +33,7 @@ RETRYABLE: dict[type[exc.SQLAlchemyError], bool] = {
     exc.DatabaseError: False,
 }
 _LOCKED = re.compile(r"database is locked|lock timeout|LockNotAvailable|could not obtain lock", re.IGNORECASE)
+_SECRETS = {"password", "sslpassword"}  # libpq takes them as parameters, too
 _FOREIGN = re.compile(r"file is not a database|malformed|file is encrypted", re.IGNORECASE)
 
 
@@ -60,6 +61,7 @@ class Database:
         return create_engine(
             url.set(password=password) if password else url,
             connect_args=options,
+            isolation_level="READ COMMITTED",  # whatever the server's default: who has waited sees who was first
             pool_size=2,
             max_overflow=2,
             pool_timeout=self._wait_s,
@@ -88,7 +90,9 @@ class Database:
             raise self._error(error) from error
 
     def _error(self, error: exc.SQLAlchemyError) -> AsofError:
-        said = str(getattr(error, "orig", None) or error).strip().splitlines()[0][:300]
+        said = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0][
+            :300
+        ]
         if _LOCKED.search(said):
             holders = holders_of(self.file) if self.file is not None else []
             by = f" by {', '.join(holders)}" if holders else " by another process"
@@ -123,9 +127,9 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except (exc.ArgumentError, ValueError) as error:
         raise ConfigError("registry: this is no database URL", hint=hint) from error
-    if url.password:
+    if url.password or _SECRETS & {name.lower() for name in url.query}:
         raise ConfigError("registry: the URL holds a password", hint="set registry_password = 'env:NAME'")
-    if url.get_backend_name() == "sqlite" and url.database:
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
         return url.set(drivername="sqlite+pysqlite")
     if url.get_backend_name() in {"postgresql", "postgres"}:
         if importlib.util.find_spec("psycopg") is None:
@@ -137,6 +141,12 @@ def parse_url(text: str) -> URL:
 def _plain_transactions(connection: Any, _record: object) -> None:
     # Python's own driver would begin transactions late and commit before DDL; asof begins them itself.
     connection.isolation_level = None
+    connection.text_factory = _text
+
+
+def _text(data: bytes) -> str:
+    """A text as it is stored; where it is damaged, something else, but never an error that takes the rest with it."""
+    return data.decode(errors="replace")
 
 
 def _begin(connection: Connection) -> None:

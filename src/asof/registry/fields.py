@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from asof.clock import format_duration
-from asof.define.spec import CODE, Spec
+from asof.define.aggregation import FUNCTIONS
+from asof.define.spec import CODE, Spec, is_reference
 from asof.define.window import Window
 
 _MISSING = object()
+_HASH = re.compile(r"[0-9a-f]{64}")
 Node = Mapping[str, object]
 
 
@@ -39,16 +42,23 @@ def field_changes(was: Spec, spec: Spec) -> tuple[FieldChange, ...]:
 def _differing(path: tuple[str, ...], one: object, two: object) -> Iterator[FieldChange]:
     if one == two:
         return
-    if _is_node(one) and _is_node(two) and "ref" not in cast("Node", one):
+    if _is_node(one) and _is_node(two) and not is_reference(one):
         yield from _differing_nodes(path, cast("Node", one), cast("Node", two))
     elif _labelled(one) and _labelled(two):
         yield from _differing_lists(path, _labelled(one), _labelled(two))
+    elif (first := _only(one)) and (second := _only(two)):
+        yield from _differing_nodes(path, first, second)
     else:
-        yield FieldChange(".".join(path).removesuffix("_us"), _said(path, one), _said(path, two))
+        name = ".".join(path)
+        if isinstance(one, int) or isinstance(two, int):  # a length; a user's column may end in _us, too
+            name = name.removesuffix("_us")
+        old, new = _said(path, one), _said(path, two)
+        if old is not None or new is not None:
+            yield FieldChange(name, old, new)
 
 
 def _differing_nodes(path: tuple[str, ...], one: Node, two: Node) -> Iterator[FieldChange]:
-    if "sha256" in one and "sha256" in two:  # a function: its text is shown when it means something else
+    if _is_function(one) and _is_function(two):  # its text is shown when it means something else
         if one["sha256"] != two["sha256"]:
             same = one.get(CODE) == two.get(CODE)
             old, new = (
@@ -57,7 +67,7 @@ def _differing_nodes(path: tuple[str, ...], one: Node, two: Node) -> Iterator[Fi
             yield FieldChange(".".join(path), old, new)
         return
     for key in dict.fromkeys([*one, *two]):
-        if key == "window":
+        if key == "window" and (_is_node(one.get(key)) or _is_node(two.get(key))):
             old, new = window_label(one.get(key)), window_label(two.get(key))
             if old != new:
                 yield FieldChange(".".join((*path, key)), old, new)
@@ -74,7 +84,12 @@ def _differing_lists(
             yield from _differing((*path, label), one[label], item)
             continue
         twin = next(
-            (each for each in gone if _nameless(one[each]) == _nameless(item) and "name" in _keys(item)), None
+            (
+                each
+                for each in gone
+                if _nameless(one[each]) == _nameless(item) and "name" in _keys(item, one[each])
+            ),
+            None,
         )
         if twin is None:
             yield FieldChange(".".join((*path, label)), None, summary(item))
@@ -96,8 +111,18 @@ def _is_node(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
-def _keys(item: object) -> set[str]:
-    return set(cast("Node", item)) if _is_node(item) else set()
+def _is_function(node: Node) -> bool:
+    return set(node) == {"sha256", CODE} and _HASH.fullmatch(str(node["sha256"])) is not None
+
+
+def _only(value: object) -> Node | None:
+    """The item of a list with a single object in it."""
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    return cast("Node", items[0]) if len(items) == 1 and _is_node(items[0]) else None
+
+
+def _keys(*items: object) -> set[str]:
+    return {key for item in items if _is_node(item) for key in cast("Node", item)}
 
 
 def _nameless(item: object) -> object:
@@ -114,7 +139,8 @@ def _labelled(value: object) -> dict[str, object]:
 
 
 def _label(item: Node) -> str:
-    return str(item.get("name") or item.get("feature") or item.get("code") or item.get("ref") or "")
+    named = item.get("name") or item.get("feature") or item.get("code") or item.get("ref")
+    return str(named or next((_label(cast("Node", v)) for v in item.values() if is_reference(v)), ""))
 
 
 def summary(item: object) -> str:
@@ -125,9 +151,9 @@ def summary(item: object) -> str:
         'sum(amount) over 7d'
     """
     node = cast("Node", item) if _is_node(item) else {}
-    if "ref" in node:
+    if is_reference(node):
         return ".".join(str(node[key]) for key in ("ref", "feature") if key in node)
-    if "function" not in node:
+    if not isinstance(node.get("function"), str) or node["function"] not in FUNCTIONS:
         return _text(item) or ""
     parts = [f"{node['function']}({node.get('column') or ''})"]
     inner = cast("list[Node]", node.get("parts", []))
@@ -159,11 +185,26 @@ def _said(path: tuple[str, ...], value: object) -> str | None:
     if _is_node(value):
         return summary(value)
     if isinstance(value, list):
-        return ", ".join(summary(item) for item in cast("list[object]", value))
+        return ", ".join(summary(item) for item in cast("list[object]", value)) or None
     return _text(value)
 
 
 def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value if isinstance(value, str) or value is None else json.dumps(value, sort_keys=True)
+    return value if isinstance(value, str) or value is None else json.dumps(_readable(value), sort_keys=True)
+
+
+def _readable(value: object) -> object:
+    """The value with its lengths in words."""
+    if isinstance(value, list):
+        return [_readable(item) for item in cast("list[object]", value)]
+    if not _is_node(value):
+        return value
+    made: dict[str, object] = {}
+    for key, item in cast("Node", value).items():
+        is_length = key.endswith("_us") and isinstance(item, int)
+        made[key.removesuffix("_us") if is_length else key] = (
+            format_duration(cast("int", item)) if is_length else _readable(item)
+        )
+    return made

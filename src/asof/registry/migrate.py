@@ -16,14 +16,20 @@ def shape_of(connection: Connection) -> str | None:
     """The migration that the registry stands at, or None for an empty database.
 
     Raises:
-        StateError: a database that holds other tables of our names.
+        StateError: a database that holds other tables of our names, or that another application migrates.
     """
     tables = inspect(connection).get_table_names()
-    if "alembic_version" not in tables:
-        if head.name in tables:
-            raise StateError("registry: tables are there, but not which migration made them")
-        return None
-    return connection.execute(text("select version_num from alembic_version")).scalar()
+    shape: str | None = None
+    if "alembic_version" in tables:
+        shape = connection.execute(text("select version_num from alembic_version")).scalar()
+    if shape is None and head.name in tables:
+        raise StateError("registry: tables are there, but not which migration made them")
+    if shape is not None and head.name not in tables:
+        raise StateError(
+            f"registry: the database is another application's, at its migration {shape!r}",
+            hint="give the registry a database of its own",
+        )
+    return shape
 
 
 def check_shape(connection: Connection, version: str) -> bool:
@@ -47,11 +53,19 @@ def check_shape(connection: Connection, version: str) -> bool:
 
 
 def migrate(connection: Connection) -> None:
-    """Runs the migrations that are missing; the caller's transaction makes them all or none."""
+    """Runs the migrations that are missing; the caller's transaction makes them all or none.
+
+    Raises:
+        StateError: the registry stands at a migration that this asof does not have.
+    """
     from alembic import command  # a registry that is as it should be does not need it
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StateError(f"registry: cannot be brought to this asof's shape: {error}") from error

@@ -50,7 +50,9 @@ class Reader:
         if state is not None and 0 <= now_us - self._looked_us < self._check_us:
             return state
         with self._lock:
-            state = self._state
+            state, now_us = self._state, self._clock.now_us()
+            if state is not None and 0 <= now_us - self._looked_us < self._check_us:
+                return state  # another thread has looked while this one waited
             if state is None or self._registry.revision(self._environment) != state.revision:
                 state = self._registry.state(self._environment)
             self._state, self._looked_us = state, now_us

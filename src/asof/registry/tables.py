@@ -68,7 +68,7 @@ revisions = Table(
     Column("environment", String(63), nullable=False),
     Column("action", String(32), nullable=False),
     Column("who", String(128), nullable=False),
-    Column("commit", String(64)),
+    Column("commit", String(128)),
     Column("plan", String(64)),
     Column("message", Text, nullable=False),
     Column("summary", Text, nullable=False),

@@ -98,7 +98,12 @@ def _put_objects(connection: Connection, puts: Sequence[Spec], now_us: int) -> N
         }  # fmt: skip
     if rows:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(objects).on_conflict_do_nothing(), list(rows.values()))
+        added = dialect.insert(objects)
+        # One that is there already is the same, unless it has been damaged: then this heals it.
+        whole = {column: added.excluded[column] for column in ("kind", "name", "fingerprint", "body")}
+        connection.execute(
+            added.on_conflict_do_update(index_elements=["digest"], set_=whole), list(rows.values())
+        )
 
 
 def _known_versions(connection: Connection, puts: Sequence[Spec]) -> dict[str, dict[str, int]]:

@@ -58,7 +58,7 @@ def _history_and_materialized() -> None:
         sa.Column("environment", sa.String(63), nullable=False),
         sa.Column("action", sa.String(32), nullable=False),
         sa.Column("who", sa.String(128), nullable=False),
-        sa.Column("commit", sa.String(64)),
+        sa.Column("commit", sa.String(128)),
         sa.Column("plan", sa.String(64)),
         sa.Column("message", sa.Text, nullable=False),
         sa.Column("summary", sa.Text, nullable=False),
