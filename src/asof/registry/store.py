@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select
 import asof
 from asof.clock import Clock, SystemClock
 from asof.define.body import check_body
+from asof.define.names import check_unique
 from asof.define.spec import Spec, digest_of
 from asof.errors import DefinitionError, StateError, UnknownEnvironment, did_you_mean
 from asof.registry.database import WAIT_S, Database
@@ -103,8 +104,9 @@ class Registry:
 
         Raises:
             RegistryMoved: the environment is no longer at the revision that the change expects; nothing is changed.
-            DefinitionError: a body has not the form of its kind.
+            DefinitionError: a body has not the form of its kind, or two objects have one name.
         """
+        check_unique("a change", "objects", (spec.key for spec in change.puts))
         for spec in change.puts:
             check_body(spec.kind, _parsed(spec))
         with self._database.write() as connection:
