@@ -152,4 +152,4 @@ def test_fingerprints_are_stable_across_processes_and_versions() -> None:
     view = FeatureView(
         "v", entity=entity, source=source, features=[asof.count().over("1d"), asof.latest("tier", ttl="90d")]
     )
-    assert fingerprint(view) == "559302bc18ba3cba7f1e25edb11c23c5f183a56ad11d47e54411f216a770496f"
+    assert fingerprint(view) == "2f2d822db4184a2648d9c73946d689996b9cbb61c23bdae20440e1b7edcaadd4"

@@ -24,6 +24,7 @@ from asof.registry.migrate import migrate
 from asof.registry.state import Change
 from asof.registry.store import Registry, lock_for_migration, open_registry
 from asof.registry.write import make
+from asof.testing.clock import FakeClock
 from tests.registry.conftest import Open
 from tests.registry.rows import commit, connected, dump, entity
 from tests.services import Postgres
@@ -148,7 +149,7 @@ def test_a_locked_file_is_waited_for_and_then_told_with_who_holds_it(tmp_path: P
     with holding(file, mode) as pid, pytest.raises(BackendError) as caught:
         commit(registry, 1, A2)
     assert caught.value.retryable
-    assert str(caught.value).startswith(f"registry sqlite+pysqlite:///{file}: locked by ")
+    assert str(caught.value).startswith(f"registry sqlite:///{file}: locked by ")
     assert by(pid) in caught.value.message
     assert "for over 0.2 s; nothing was changed" in caught.value.message
     assert caught.value.hint == "try again when it has finished, or end it"
@@ -345,7 +346,7 @@ def test_writers_wait_for_each_other_at_whatever_isolation_the_server_has(postgr
     one, other = open_registry(url), open_registry(url)
     commit(one, None, A1)
     with ThreadPoolExecutor(1) as thread, one._database.write() as connection:
-        make(connection, Change("prod", "apply", 1, (A2,)), 0)
+        make(connection, Change("prod", "apply", 1, (A2,)), FakeClock())
         waiting = thread.submit(commit, other, 1, entity("b"))
         wait_until_somebody_waits(postgres, url)
         connection.commit()

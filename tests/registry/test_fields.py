@@ -160,7 +160,7 @@ CASES: dict[str, tuple[Callable[[], object], Callable[[], object], list[Change]]
     ),
     "features that come and go": (
         lambda: view(COUNT, asof.last("mcc")), lambda: view(COUNT, asof.sum("a").by("mcc").over("1d"), latest("tier", ttl="90d")),
-        [("features.a_sum_by_mcc_1d", None, "sum(a) by mcc over 1d"), ("features.tier", None, "latest(tier)"), ("features.mcc_last", "last(mcc) over lifetime", None)],
+        [("features.a_sum_by_mcc_1d", None, "sum(a) by mcc over 1d"), ("features.tier", None, "latest(tier), ttl 90d"), ("features.mcc_last", "last(mcc) over lifetime", None)],
     ),
     "a feature with a filter that comes": (
         lambda: view(COUNT), lambda: view(COUNT, asof.count().where("x > 1").over("1d").named("n")), [("features.n", None, "count() where x > 1 over 1d")],
@@ -261,7 +261,7 @@ def test_an_item_in_one_line() -> None:
                 "window": {"size_us": 3_600_000_000},
             }
         )
-        == "ratio() sum(a) count() over 1h"
+        == "ratio(sum(a), count()) over 1h"
     )
     assert summary("text") == "text"
     assert summary(None) == ""

@@ -25,12 +25,15 @@ def check_sql(engine: DuckDBEngine, definitions: Iterable[Definition], root: Pat
     engine.parse(sql for _, _, sql in found)
     for thing, part, sql in found:
         words = f"{spoken(kind_of(thing) or '')} {thing.name!r}: {part}"
-        place = place_of(thing, root)
         try:
-            engine.check_expression(f"{place}: {words}" if place else words, sql)
+            engine.check_expression(words, sql)
         except InvalidExpression as exc:
-            exc.facts["at"] = place
-            raise
+            place = place_of(thing, root)
+            raise InvalidExpression(
+                f"{place}: {exc.message}" if place else exc.message,
+                hint=exc.hint,
+                **{**exc.facts, "at": place},
+            ) from exc
 
 
 def _texts(thing: Definition) -> Iterator[tuple[str, str]]:

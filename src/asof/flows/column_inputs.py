@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from asof.define.spec import Spec
-from asof.flows.facts import feature_words
 from asof.flows.lineage import Lineage
+from asof.registry.fields import summary
 from asof.registry.lineage import column_of
 
 Body = Mapping[str, Any]
@@ -108,7 +108,7 @@ def _view(read: _Read, spec: Spec, made: Inputs) -> None:
     source = spec.body["source"]["ref"]
     for item in spec.body["features"]:
         made.columns[item["name"]] = list(_feature(read, source, item))
-        made.words[item["name"]] = feature_words(item)
+        made.words[item["name"]] = summary(item)
     made.rows += [*read.keys(spec.body), *read.rows(source)]
 
 

@@ -11,9 +11,9 @@ from asof.define.deprecated import Deprecated
 from asof.define.spec import Spec
 from asof.flows.column_types import Types
 from asof.flows.discover import owner_of, tags_of
-from asof.flows.facts import facts_of, feature_words
+from asof.flows.facts import facts_of
 from asof.flows.lineage import Lineage, deprecation_of
-from asof.registry.fields import window_label
+from asof.registry.fields import summary, window_label
 from asof.registry.lineage import Direction, column_of, known_columns, object_of, part_of, part_read
 from asof.registry.store import Registry
 
@@ -147,7 +147,7 @@ def _feature(lineage: Lineage, spec: Spec, item: Body, types: Types) -> Part:
     node = f"{spec.key}.{item['name']}"
     deprecated = item.get("deprecated")
     return Part(
-        item["name"], feature_words(item), types.of(node),
+        item["name"], summary(item), types.of(node),
         None if item["function"] == "latest" else window_label(item.get("window")),
         item.get("description", ""), str(Deprecated(**deprecated)) if deprecated else None,
         _personal(lineage, node),

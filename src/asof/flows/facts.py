@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from asof.clock import format_duration
@@ -12,7 +12,6 @@ from asof.registry.fields import summary, window_label
 
 Body = Mapping[str, Any]
 Specs = Mapping[str, Spec]
-_PARAMS = {"q": "q={}", "n": "n={}", "k": "k={}", "empty": "{} where empty"}
 
 
 def facts_of(spec: Spec, specs: Specs) -> dict[str, str]:
@@ -20,32 +19,6 @@ def facts_of(spec: Spec, specs: Specs) -> dict[str, str]:
     facts = _FACTS.get(spec.kind)
     said = {} if facts is None else facts(spec.body, specs)
     return {name: text for name, text in said.items() if text}
-
-
-def feature_words(item: Body) -> str:
-    """What a feature computes, with its parameters.
-
-    Example:
-        >>> feature_words(
-        ...     {"function": "quantile", "column": "amount", "params": {"q": 0.5}, "window": {"size_us": 1}}
-        ... )
-        'quantile(amount) over 1us, q=0.5'
-    """
-    said = summary(item)
-    if item.get("parts"):
-        inner = [summary({key: part[key] for key in part if key != "window"}) for part in item["parts"]]
-        said = f"{item['function']}({', '.join(inner)}) over {window_label(item.get('window'))}"
-    return ", ".join([said, *_parameters(item)])
-
-
-def _parameters(item: Body) -> Iterator[str]:
-    for name, value in cast("Body", item.get("params") or {}).items():
-        if name == "half_life_us":
-            yield f"half-life {format_duration(value)}"
-        else:
-            yield _PARAMS.get(name, name + "={}").format(value)
-    if item.get("ttl_us"):
-        yield f"ttl {format_duration(item['ttl_us'])}"
 
 
 def _name(ref: Body | None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from asof.define.deprecated import Deprecated
-from asof.define.kinds import spoken
+from asof.define.kinds import KINDS, spoken
 from asof.define.spec import Spec, in_order
 from asof.errors import DefinitionError, UnknownEnvironment, did_you_mean
 from asof.flows.breaks import Break, find_breaks
@@ -162,7 +162,9 @@ def plan_of(
         DefinitionError: objects that stand on each other in a circle.
     """
     specs = in_order(specs.values())
-    found = diff(target.state.specs, specs)
+    # Objects of a kind that this asof does not know are a newer one's: they stay.
+    old = {key: spec for key, spec in target.state.specs.items() if spec.kind in KINDS or key in specs}
+    found = diff(old, specs)
     if found:  # what has been applied stands on each other as it should
         object_graph(specs)
     affected = [each for each in found if each.because and not each.fields]

@@ -44,7 +44,7 @@ class Database:
 
     def __init__(self, url: str, *, password: str | None = None, wait_s: float = WAIT_S) -> None:
         parsed = parse_url(url)
-        self.name = parsed.render_as_string(hide_password=True)
+        self.name = url.partition("?")[0]  # as it was set; a password is refused above
         self.file = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         self._wait_s = wait_s
         self.engine = self._sqlite(parsed) if self.file is not None else self._postgres(parsed, password)

@@ -14,6 +14,7 @@ from asof.define.spec import CODE, Spec, is_reference
 from asof.define.window import Window
 
 _MISSING = object()
+_PARAMETERS = {"q": "q={}", "n": "n={}", "k": "k={}", "empty": "{} where empty"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 Node = Mapping[str, object]
 
@@ -149,21 +150,38 @@ def summary(item: object) -> str:
     Example:
         >>> summary({"name": "s", "function": "sum", "column": "amount", "window": {"size_us": 604800000000}})
         'sum(amount) over 7d'
+        >>> summary(
+        ...     {"function": "quantile", "column": "amount", "params": {"q": 0.5}, "window": {"size_us": 1}}
+        ... )
+        'quantile(amount) over 1us, q=0.5'
     """
     node = cast("Node", item) if _is_node(item) else {}
     if is_reference(node):
         return ".".join(str(node[key]) for key in ("ref", "feature") if key in node)
     if not isinstance(node.get("function"), str) or node["function"] not in FUNCTIONS:
         return _text(item) or ""
-    parts = [f"{node['function']}({node.get('column') or ''})"]
-    inner = cast("list[Node]", node.get("parts", []))
-    parts += [f"{part['function']}({part.get('column') or ''})" for part in inner]
-    if node.get("by"):
-        parts.append(f"by {node['by']}")
-    if node.get("predicate"):
-        parts.append(f"where {node['predicate']}")
+    words = [_call(node)]
+    words += [f"by {node['by']}"] if node.get("by") else []
+    words += [f"where {node['predicate']}"] if node.get("predicate") else []
     label = window_label(node.get("window"))
-    return " ".join([*parts, *([f"over {label}"] if label and node["function"] != "latest" else [])])
+    words += [f"over {label}"] if label and node["function"] != "latest" else []
+    return ", ".join([" ".join(words), *_parameters(node)])
+
+
+def _call(node: Node) -> str:
+    parts = cast("list[Node]", node.get("parts", []))
+    inner = [summary({name: value for name, value in part.items() if name != "window"}) for part in parts]
+    return f"{node['function']}({', '.join(inner) or node.get('column') or ''})"
+
+
+def _parameters(node: Node) -> Iterator[str]:
+    for name, value in cast("Mapping[str, Any]", node.get("params") or {}).items():
+        if name == "half_life_us":
+            yield f"half-life {format_duration(value)}"
+        else:
+            yield _PARAMETERS.get(name, name + "={}").format(value)
+    if isinstance(ttl_us := node.get("ttl_us"), int):
+        yield f"ttl {format_duration(ttl_us)}"
 
 
 def window_label(value: object) -> str | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select
 
@@ -20,7 +20,7 @@ from asof.registry.database import WAIT_S, Database
 from asof.registry.migrate import check_shape, migrate
 from asof.registry.state import Change, Environment, Materialized, Revision, State
 from asof.registry.tables import environments, materialized, objects, pointers, revisions
-from asof.registry.write import make, remove_environment
+from asof.registry.write import CHUNK, make, remove_environment
 
 _OBJECT = (
     objects.c.digest,
@@ -85,7 +85,7 @@ class Registry:
             query = query.where(revisions.c.environment == environment)
         with self._database.read() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [Revision(**{**row, "summary": json.loads(row["summary"])}) for row in rows]
+        return [Revision(**{**row, "summary": cast("Any", _summary(row["summary"]))}) for row in rows]
 
     def versions(self, kind: str, name: str) -> list[tuple[int, str, int]]:
         """The versions of an object, oldest first: number, fingerprint, and when it was first applied (us)."""
@@ -110,7 +110,7 @@ class Registry:
         for spec in change.puts:
             check_body(spec.kind, _parsed(spec))
         with self._database.write() as connection:
-            return make(connection, change, self._clock.now_us())
+            return make(connection, change, self._clock)
 
     def remove(self, environment: str, *, who: str = "", commit: str | None = None) -> int:
         """Removes an environment, its pointers, and every object that nothing else points at.
@@ -119,15 +119,20 @@ class Registry:
             UnknownEnvironment: there is none. StateError: it is protected.
         """
         with self._database.write() as connection:
-            return remove_environment(connection, environment, who, commit, self._clock.now_us())
+            return remove_environment(connection, environment, who, commit, self._clock)
 
     def materialized(self, fingerprints: Iterable[str] | None = None) -> list[Materialized]:
         """The intervals that online stores hold, of these versions or of all."""
         columns = [materialized.c[each.name] for each in fields(Materialized)]
-        wanted = None if fingerprints is None else set(fingerprints)
+        query = select(*columns).order_by(columns[0], columns[1])
+        wanted = None if fingerprints is None else sorted(set(fingerprints))
+        starts = range(0, 1 if wanted is None else len(wanted), CHUNK)
         with self._database.read() as connection:
-            rows = connection.execute(select(*columns).order_by(columns[0], columns[1]))
-            return [Materialized(*row) for row in rows if wanted is None or row[0] in wanted]
+            parts = [
+                query if wanted is None else query.where(columns[0].in_(wanted[start : start + CHUNK]))
+                for start in starts
+            ]
+            return [Materialized(*row) for part in parts for row in connection.execute(part)]
 
     def record_materialized(self, intervals: Sequence[Materialized]) -> None:
         """Notes what an online store holds now; an interval with the same beginning is replaced."""
@@ -219,6 +224,15 @@ def open_registry(
         database.close()
         raise
     return Registry(database, clock or SystemClock())
+
+
+def _summary(text: str) -> dict[str, object]:
+    """What a revision did; a damaged text takes nothing else with it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
 
 
 def _make_folder(folder: Path) -> None:

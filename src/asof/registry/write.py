@@ -8,21 +8,23 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from asof.clock import Clock
 from asof.define.spec import Spec
 from asof.errors import RegistryMoved, StateError, UnknownEnvironment
 from asof.registry.state import PROTECTED, Change
 from asof.registry.tables import environments, head, objects, pointers, revisions
 
-_CHUNK = 400  # values in one IN list; SQLite's limit is far above
+CHUNK = 400  # values in one IN list; SQLite's limit is far above
 
 
-def make(connection: Connection, change: Change, now_us: int) -> int:
+def make(connection: Connection, change: Change, clock: Clock) -> int:
     """The change as a new revision; the caller's transaction makes it whole.
 
     Raises:
         RegistryMoved: the environment, or the base of a new one, is not at the revision that is expected.
     """
     number = _next_revision(connection)
+    now_us = _time_of(connection, clock)
     _check_expected(connection, change)
     _upsert_environment(connection, change, number, now_us)
     if change.expected is None and change.base is not None:
@@ -37,6 +39,12 @@ def _next_revision(connection: Connection) -> int:
     """One more than the last; from here on other writers wait."""
     connection.execute(update(head).where(head.c.id == 1).values(revision=head.c.revision + 1))
     return int(connection.execute(select(head.c.revision).where(head.c.id == 1)).scalar_one())
+
+
+def _time_of(connection: Connection, clock: Clock) -> int:
+    """Now, or the time of the last revision where that host's clock was ahead: a history does not go backwards."""
+    last = connection.execute(select(revisions.c.at_us).order_by(revisions.c.number.desc()).limit(1)).scalar()
+    return max(clock.now_us(), last or 0)
 
 
 def _check_expected(connection: Connection, change: Change) -> None:
@@ -111,8 +119,8 @@ def _known_versions(connection: Connection, puts: Sequence[Spec]) -> dict[str, d
     names = sorted({spec.name for spec in puts})
     known: dict[str, dict[str, int]] = {}
     columns = (objects.c.kind, objects.c.name, objects.c.fingerprint, objects.c.version)
-    for start in range(0, len(names), _CHUNK):
-        query = select(*columns).where(objects.c.name.in_(names[start : start + _CHUNK])).distinct()
+    for start in range(0, len(names), CHUNK):
+        query = select(*columns).where(objects.c.name.in_(names[start : start + CHUNK])).distinct()
         for kind, name, fingerprint, version in connection.execute(query):
             known.setdefault(f"{kind}:{name}", {})[fingerprint] = version
     return known
@@ -156,7 +164,7 @@ def _note(connection: Connection, change: Change, number: int, now_us: int) -> N
 
 
 def remove_environment(
-    connection: Connection, environment: str, who: str, commit: str | None, now_us: int
+    connection: Connection, environment: str, who: str, commit: str | None, clock: Clock
 ) -> int:
     """Removes an environment with its pointers, and the objects that no environment has pointed at otherwise.
 
@@ -165,6 +173,7 @@ def remove_environment(
     if environment == PROTECTED:
         raise StateError(f"environment {environment!r} is protected", hint="only others can be removed")
     number = _next_revision(connection)
+    now_us = _time_of(connection, clock)
     if not connection.execute(delete(environments).where(environments.c.name == environment)).rowcount:
         raise UnknownEnvironment(f"no environment {environment!r}", environment=environment)
     connection.execute(delete(pointers).where(pointers.c.environment == environment))
