@@ -264,3 +264,25 @@ def test_lineage_events_are_told_after_each_change_where_somebody_asked(project:
     later = (project / "lineage.jsonl").read_text().splitlines()[len(first) :]
     assert later
     assert all("returns" in line for line in later)
+
+
+def test_broken_code_keeps_nobody_from_going_back(project: Path) -> None:
+    run(project, "apply", "--yes")
+    edit(project, "service=risk", 'service=risk, owner="x"')
+    run(project, "apply", "--yes")
+    with (project / "definitions.py").open("a") as file:
+        file.write("raise RuntimeError\n")
+    assert run(project, "rollback", "--yes").stdout == "revision 3\n"
+    for command in (["history"], ["env", "list"], ["env", "create", "dev"], ["promote", "dev", "--yes"]):
+        assert run(project, *command).returncode == 0, command
+
+
+def test_what_does_not_print_does_not_reach_a_terminal(project: Path) -> None:
+    hidden = chr(27) + "[2J" + chr(0x202E)
+    edit(project, "service=risk", f"service=risk, owner={hidden!r}, description={hidden!r}")
+    for command in (["plan", "--full"], ["plan", "--markdown"], ["apply", "--yes", "-m", hidden], ["history"],
+                    ["list"], ["show", "returns"], ["search", "returns"], ["lineage", "returns"]):  # fmt: skip
+        done = run(project, *command)
+        assert done.returncode in {0, 3}, done.stderr
+        assert chr(0x202E) not in done.stdout + done.stderr
+        assert "\x1b[2J" not in done.stdout + done.stderr

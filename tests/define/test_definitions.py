@@ -152,4 +152,4 @@ def test_fingerprints_are_stable_across_processes_and_versions() -> None:
     view = FeatureView(
         "v", entity=entity, source=source, features=[asof.count().over("1d"), asof.latest("tier", ttl="90d")]
     )
-    assert fingerprint(view) == "2f2d822db4184a2648d9c73946d689996b9cbb61c23bdae20440e1b7edcaadd4"
+    assert fingerprint(view) == "f6e7b9be253e3e69cecf46b8bdd7f9b6521424d80ff71f181b9938905049baf8"

@@ -444,16 +444,16 @@ specs = specs_of(thing for thing in vars(project).values() if kind_of(thing))
 print(json.dumps({spec.key: spec.fingerprint for spec in specs.values()}))
 """
 FINGERPRINTS = {
-    "entity:account": "8a3da712d5ee4fb8831208e114cb61750185240e1efe3ea4c0e7fd1f6f4ce7ab",
+    "entity:account": "c15ac5b7a9051de4c4fe50de9fe0e82584b3a2d5c38c848ea852d4b933246cb4",
     "source:ach": "23e41bf746fce4dfeb434ced42722f8eafbfa842fea6b79226f0736e4d582afa",
     "source:money": "b13b902a7ee5d1c1a55ea0fde2f77bac211e759697a2443e28da85ae7e547bf2",
     "source:tx": "fb3f6eb648d5cb3638fdfa0411512b52dfe1ded77cbb15d303597b93ebf3f91e",
-    "feature_view:activity": "6af9f854a72440aa1f2202595f069d1d85b8faee046166ade4872e08426f7d44",
-    "request_feature:large": "9fd6e72e55c48e47635708e29ef7ee6cb7b9089ed3477c22a9dd0ab1973edcde",
-    "feature_service:risk": "95b64abafc38093dabecebab862b43ec274552437ca05dfd54b615c4b6b9e4fe",
-    "label:lost": "7f7c567c83095b3bf7451c0c904d08c5825b4c712cef4d552b8d46ee6eda5f3f",
-    "label:returned": "b34069f3356909922282ae2b1637792711053e51d8c19f06fa299f34fc1c229a",
-    "model:returns": "97bb647b2e51260eb164db837d3ac11c22a56e487b2048ba4d65f0c2343a18e8",
+    "feature_view:activity": "01da9e460385b31eb2e6f8addf7a862c9bc5b926268d38a1912c61591412385a",
+    "request_feature:large": "92fbf092901c2da9a324cc2f9dd8bd096b87180e51c81d6f88bd4c315b517fd2",
+    "feature_service:risk": "ac3f95d4508a87ff06d9e63b02e2272dc916349aa119b7ab4edbb96ad9eefe01",
+    "label:lost": "a6aaedd3c1fba5acb2e17a3fc6e14ab596167d0c8974ebd8a7f7cae59acc8c11",
+    "label:returned": "ea97073b184da3a4b80e5a9317e21ca8a7542cf911ddbd5a85602b6f6238ef25",
+    "model:returns": "0a9ee3397295a2923377b09b1f91151b5973f43753726523ddebed41311e4e13",
 }
 
 

@@ -188,14 +188,18 @@ def test_an_environment_is_not_promoted_to_itself(registry: Registry) -> None:
 
 
 def _hold(registry: Registry, name: str, from_us: int, until_us: int) -> None:
+    """Notes an interval, from now on (or rather back)."""
     (spec,) = [
         s
         for e in registry.environments()
         for k, s in registry.state(e.name).specs.items()
         if k.endswith(name)
     ]
-    space = namespace_of(name, spec.fingerprint)
-    registry.record_materialized([Materialized(spec.fingerprint, from_us, until_us, space, 1, 10)])
+    space, today_us = namespace_of(spec.fingerprint), registry.clock.now_us()
+    first_us = from_us if from_us == BEGIN_US else today_us + from_us
+    registry.record_materialized(
+        [Materialized(spec.fingerprint, first_us, today_us + until_us, space, 1, 10)]
+    )
 
 
 def test_prod_never_points_at_what_is_to_be_served_and_in_no_store(bank: Path, registry: Registry) -> None:
@@ -207,17 +211,20 @@ def test_prod_never_points_at_what_is_to_be_served_and_in_no_store(bank: Path, r
     applied(bank, served, environment="staging", create=True)
     with pytest.raises(NotMaterialized):
         promote(registry, promotion_plan(registry, "staging", "prod"), "staging", ANNA)
-    _hold(registry, "activity", 0, 6 * DAY_US)  # a day short
+    _hold(registry, "activity", -20 * DAY_US, -10 * DAY_US)  # long enough, and long ago
     with pytest.raises(NotMaterialized):
         promote(registry, promotion_plan(registry, "staging", "prod"), "staging", ANNA)
-    _hold(registry, "activity", 6 * DAY_US, 8 * DAY_US)
+    _hold(registry, "activity", -6 * DAY_US, 0)  # a day short
+    with pytest.raises(NotMaterialized):
+        promote(registry, promotion_plan(registry, "staging", "prod"), "staging", ANNA)
+    _hold(registry, "activity", -8 * DAY_US, -5 * DAY_US)
     assert promote(registry, promotion_plan(registry, "staging", "prod"), "staging", ANNA) == 2
 
 
 def test_a_lifetime_has_to_be_held_from_the_first_row(bank: Path, registry: Registry) -> None:
     served = view(asof.count().over("lifetime"), online=True)
     applied(bank, served, environment="staging", create=True)
-    _hold(registry, "activity", 0, 900 * DAY_US)
+    _hold(registry, "activity", -900 * DAY_US, 0)
     with pytest.raises(NotMaterialized):
         promote(registry, promotion_plan(registry, "staging", "prod"), "staging", ANNA)
     _hold(registry, "activity", BEGIN_US, 1)
@@ -269,3 +276,50 @@ def test_promoting_again_has_nothing_to_do(bank: Path, registry: Registry) -> No
     again = promotion_plan(registry, "dev", "prod")
     assert not again.has_changes
     assert promote(registry, again, "dev", ANNA) is None
+
+
+def test_files_that_have_not_taken_a_change_of_prod_cannot_undo_it_by_a_promotion(
+    bank: Path, registry: Registry
+) -> None:
+    applied(bank, view())
+    applied(bank, view(), view(asof.count().over("9d"), name="mine"), environment="dev", create=True)
+    applied(bank, view(), view(asof.count().over("8d"), name="hotfix"))
+    stale = project_of(bank, view(), view(asof.count().over("9d"), name="mine"))
+    assert stale.apply(stale.plan("dev")) is None
+    applied(bank, view(), view(asof.count().over("7d"), name="mine"), environment="dev")
+    with pytest.raises(RegistryMoved, match="feature_view:hotfix"):
+        promotion_plan(registry, "dev", "prod")
+
+
+def test_an_environment_that_went_back_stands_on_an_older_prod(bank: Path, registry: Registry) -> None:
+    applied(bank, view())
+    applied(bank, view(), environment="dev", create=True)
+    applied(bank, view(), view(asof.count().over("8d"), name="hotfix"))
+    applied(bank, view(), view(asof.count().over("8d"), name="hotfix"), environment="dev")
+    rollback(registry, *rollback_plan(registry, "dev"), ANNA)
+    with pytest.raises(RegistryMoved, match="feature_view:hotfix"):
+        promotion_plan(registry, "dev", "prod")
+
+
+def test_an_environment_that_is_older_than_prod_does_not_empty_it(bank: Path, registry: Registry) -> None:
+    applied(bank, view(), environment="staging", create=True)
+    applied(bank, view(), view(asof.count().over("8d"), name="hotfix"))
+    with pytest.raises(RegistryMoved, match="feature_view:hotfix"):
+        promotion_plan(registry, "staging", "prod")
+
+
+def test_what_was_taken_back_does_not_come_back_by_taking_back_more(bank: Path, registry: Registry) -> None:
+    applied(bank, view(asof.count().over("1d").named("n")))
+    applied(bank, view(asof.count().over("2d").named("n")))  # bad
+    rollback(registry, *rollback_plan(registry, "prod"), ANNA)
+    applied(bank, view(asof.count().over("3d").named("n")))
+    rollback(registry, *rollback_plan(registry, "prod"), ANNA)
+    with pytest.raises(StateError, match="nothing is before it"):
+        rollback_plan(registry, "prod")
+
+
+def test_a_plan_of_a_promotion_says_what_will_be_refused(bank: Path, registry: Registry) -> None:
+    applied(bank, view())
+    applied(bank, view(online=True), environment="dev", create=True)
+    plan = promotion_plan(registry, "dev", "prod")
+    assert (plan.unheld, plan.shared) == (("feature view 'activity'",), 3)

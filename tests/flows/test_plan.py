@@ -307,3 +307,22 @@ def test_a_plan_is_named_alike_by_every_python(bank: Path) -> None:
     other = replace(spec, text=spec.text.replace("return amount", "return (amount)"))
     assert other.digest != spec.digest
     assert other.identity == spec.identity
+
+
+def test_a_feature_that_becomes_a_list_breaks_its_readers(bank: Path) -> None:
+    applied(bank, model(service(view(asof.max("amount").over("1d").named("top")))))
+    plan = project_of(bank, model(service(view(asof.topk("amount", 3).over("1d").named("top"))))).plan(
+        estimates=False
+    )
+    assert [each.what for each in plan.breaks] == ["feature 'top' changes its type from a value to a list"]
+
+
+def test_an_own_row_that_requests_have_to_bring_breaks_them(bank: Path) -> None:
+    applied(bank, model(service(view())))
+    plan = project_of(bank, model(service(view(), own_row=True))).plan(estimates=False)
+    assert [each.what for each in plan.breaks] == ["needs the columns of its own row in a request"]
+
+
+def test_an_environment_without_a_name_is_not_prod(bank: Path) -> None:
+    with pytest.raises(UnknownEnvironment):
+        project_of(bank, view()).plan("")

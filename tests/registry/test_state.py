@@ -54,7 +54,7 @@ def test_a_reach_is_covered_when_each_of_its_instants_is(lengths: list[Pair], re
 
 
 def test_versions_of_a_view_lie_apart() -> None:
-    assert namespace_of("activity", "0123456789abcdef" + "0" * 48) == "activity@0123456789abcdef"
+    assert namespace_of("0123456789abcdef" + "0" * 48) == "v0123456789abcdef00000000"
 
 
 def test_a_state_knows_the_fingerprints_of_its_objects() -> None:

@@ -26,6 +26,7 @@ from asof.cli import (
     training_set,
     usage,
 )
+from asof.cli.text_table import printable
 from asof.errors import AsofError, ConfigError, DefinitionError, ProjectNotFound, UnknownEnvironment
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -101,7 +102,7 @@ def _tell(error: AsofError, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(error.as_dict(), default=str))
     else:
-        message, _, hint = str(error).partition("\nhint: ")
+        message, _, hint = printable(str(error)).partition("\nhint: ")
         color = False if "NO_COLOR" in os.environ else None
         click.echo(click.style("error: ", fg="red") + message, err=True, color=color)
         if hint:

@@ -97,15 +97,16 @@ def rollback(
 
     The code is not changed: until it is, the next plan shows the difference again.
     """
+    from asof.cli.state_options import open_settings
     from asof.flows.apply import rollback as make_rollback
     from asof.flows.apply import rollback_plan
-    from asof.flows.plan_project import carry_out, default_environment, recent_receipts
-    from asof.flows.project import open as open_project
+    from asof.flows.plan_project import carry_out, recent_receipts
 
-    opened = open_project(project)
+    opened, name = open_settings(
+        project, environment
+    )  # code that is broken must not keep anybody from going back
     registry = opened.registry()
     try:
-        name = environment or default_environment(opened)
         plan, found = rollback_plan(registry, name, to, receipts=lambda: recent_receipts(opened))
     finally:
         registry.close()
@@ -144,12 +145,12 @@ def promote(
     """Point an environment at exactly what the environment SOURCE points at, in one transaction; nothing is
     computed or copied.
     """
+    from asof.cli.state_options import open_settings
     from asof.flows.apply import promote as make_promotion
     from asof.flows.apply import promotion_plan
     from asof.flows.plan_project import carry_out, recent_receipts
-    from asof.flows.project import open as open_project
 
-    opened = open_project(project)
+    opened, _ = open_settings(project, None)
     registry = opened.registry()
     try:
         plan = promotion_plan(registry, source, target, receipts=lambda: recent_receipts(opened))
@@ -179,6 +180,7 @@ def _carry_out(
     """Show the plan, ask where there is somebody to ask, and make it."""
     from asof.cli.console import color
     from asof.cli.plan_text import plan_text
+    from asof.cli.text_table import printable
     from asof.errors import RegistryMoved
     from asof.flows.plan_report import plan_data
 
@@ -194,14 +196,15 @@ def _carry_out(
             hint="plan again, look, and apply",
         )
     if not as_json:
-        click.echo(plan_text(plan), err=True, color=color())
+        click.echo(printable(plan_text(plan)), err=True, color=color())
     agreed = yes or plan_id is not None or not plan.has_changes
     if not agreed and (as_json or not sys.stdin.isatty()):
         raise click.UsageError(
             f"there is nobody to ask: say --yes, or --plan {plan.id} for exactly this plan"
         )
-    if not agreed:
-        click.confirm(f"\nApply this to {plan.target.environment!r}?", abort=True, err=True)
+    if not agreed and not click.confirm(f"\nApply this to {plan.target.environment!r}?", err=True):
+        click.echo("nothing was changed", err=True)
+        return 1
     revision = make()
     if as_json:
         click.echo(json.dumps({"revision": revision, "plan": plan_data(plan)}, indent=2))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from asof.flows.project import Project
 
@@ -30,11 +30,11 @@ def list_environments(*, project: str, as_json: bool) -> None:
     """Show all environments: their revision, what they share with prod and what only they have, and whether
     they are abandoned (the setting `abandoned_after`).
     """
+    from asof.cli.state_options import open_settings
     from asof.clock import format_time
     from asof.flows.environments import list_environments as list_all
-    from asof.flows.project import open as open_project
 
-    opened = open_project(project)
+    opened = open_settings(project, None)[0]
     registry = opened.registry()
     try:
         found = list_all(
@@ -83,11 +83,11 @@ def list_environments(*, project: str, as_json: bool) -> None:
 @_PROJECT
 def create(*, name: str, base: str, project: str) -> None:
     """Make the environment NAME, pointing at what another one points at; nothing is computed or copied."""
+    from asof.cli.state_options import open_settings
     from asof.flows.author import find_author
     from asof.flows.environments import create_environment
-    from asof.flows.project import open as open_project
 
-    opened = open_project(project)
+    opened = open_settings(project, None)[0]
     author = find_author(opened.root, user=None if opened.config is None else opened.config.user)
     registry = opened.registry()
     try:
@@ -104,9 +104,9 @@ def create(*, name: str, base: str, project: str) -> None:
 @_JSON
 def remove(*, names: tuple[str, ...], yes: bool, project: str, as_json: bool) -> None:
     """Remove the environments NAMES, with the versions and records that only they have. prod cannot be removed."""
-    from asof.flows.project import open as open_project
+    from asof.cli.state_options import open_settings
 
-    _remove(open_project(project), names, yes=yes, as_json=as_json)
+    _remove(open_settings(project, None)[0], names, yes=yes, as_json=as_json)
 
 
 @group.command("clean")
@@ -118,18 +118,19 @@ def remove(*, names: tuple[str, ...], yes: bool, project: str, as_json: bool) ->
 @_JSON
 def clean(*, older_than: str | None, yes: bool, project: str, as_json: bool) -> None:
     """Remove all abandoned environments with everything that only they have."""
+    from asof.cli.state_options import open_settings
     from asof.clock import parse_duration
     from asof.flows.environments import list_environments as list_all
-    from asof.flows.project import open as open_project
 
-    opened = open_project(project)
+    opened = open_settings(project, None)[0]
     after_us = _abandoned_after_us(opened) if older_than is None else parse_duration(older_than)
     registry = opened.registry()
     try:
         found = list_all(registry, now_us=opened.clock.now_us(), abandoned_after_us=after_us)
     finally:
         registry.close()
-    _remove(opened, [each.environment.name for each in found if each.is_abandoned], yes=yes, as_json=as_json)
+    old = {each.environment.name: each.environment.revision for each in found if each.is_abandoned}
+    _remove(opened, list(old), yes=yes, as_json=as_json, expected=old)
 
 
 def _abandoned_after_us(project: Project) -> int:
@@ -138,7 +139,14 @@ def _abandoned_after_us(project: Project) -> int:
     return parse_duration("30d") if project.config is None else project.config.abandoned_after_us
 
 
-def _remove(project: Project, names: Sequence[str], *, yes: bool, as_json: bool) -> None:
+def _remove(
+    project: Project,
+    names: Sequence[str],
+    *,
+    yes: bool,
+    as_json: bool,
+    expected: Mapping[str, int] | None = None,
+) -> None:
     from asof.flows.author import find_author
     from asof.flows.environments import remove_environments
 
@@ -149,7 +157,9 @@ def _remove(project: Project, names: Sequence[str], *, yes: bool, as_json: bool)
     author = find_author(project.root, user=None if project.config is None else project.config.user)
     registry = project.registry()
     try:
-        dropped = remove_environments(registry, names, who=author.who, commit=author.commit)
+        dropped = remove_environments(
+            registry, names, who=author.who, commit=author.commit, expected=expected
+        )
     finally:
         registry.close()
     if as_json:

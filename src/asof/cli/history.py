@@ -23,11 +23,12 @@ def command(*, environment: str | None, limit: int, changes: bool, project: str,
     """
     from dataclasses import asdict
 
+    from asof.cli.state_options import open_settings
+    from asof.cli.text_table import printable
     from asof.clock import format_time
     from asof.errors import UnknownEnvironment, did_you_mean
-    from asof.flows.project import open as open_project
 
-    registry = open_project(project).registry()
+    registry = open_settings(project, environment)[0].registry()
     try:
         found = registry.history(environment, limit=limit)
         if environment is not None and not found:
@@ -47,12 +48,11 @@ def command(*, environment: str | None, limit: int, changes: bool, project: str,
         words = {"metadata": "without new values"}
         what = ", ".join(f"{count} {words.get(action, action)}" for action, count in counts.items()) or "-"
         commit = "-" if each.commit is None else each.commit[:12] + ("+" if each.commit.endswith("+") else "")
-        said = " ".join("".join(c if c.isprintable() else " " for c in each.message).split())
+        said = " ".join(each.message.split())
         more = f" ({said})" if said else ""
         when = format_time(each.at_us)[:19] + "Z"
-        click.echo(
-            line.format(each.number, when, each.environment, each.action, each.who[:16], commit, what + more)
-        )
+        row = (each.number, when, each.environment, each.action, each.who[:16], commit, what + more)
+        click.echo(printable(line.format(*row)))
         if changes:
             for line_of in cast("list[str]", each.summary.get("changes", [])):
-                click.echo(f"{'':>10}{line_of}")
+                click.echo(printable(f"{'':>10}{line_of}"))

@@ -58,18 +58,18 @@ def command(
 
 
 def _print_trees(lineage: Lineage, node: str, directions: list[Direction]) -> None:
-    from asof.cli.text_table import tree_lines
+    from asof.cli.text_table import printable, tree_lines
     from asof.flows.lineage import tree_of
 
     def words(each: str) -> str:
         return _words(lineage, each)
 
-    click.echo(words(node))
+    click.echo(printable(words(node)))
     for direction in directions:
         tree = tree_of(lineage, node, direction)
         click.echo(f"\n{_HEADS[direction]}" + ("" if tree.branches else ": nothing"))
         for line in tree_lines(tree.branches, words):
-            click.echo(line)
+            click.echo(printable(line))
 
 
 def _words(lineage: Lineage, node: str) -> str:

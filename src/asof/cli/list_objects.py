@@ -21,7 +21,7 @@ def command(*, kind: str | None, environment: str | None, local: bool, project: 
     from dataclasses import asdict
 
     from asof.cli.state_options import open_state
-    from asof.cli.text_table import table_lines
+    from asof.cli.text_table import printable, table_lines
     from asof.define.kinds import spoken
     from asof.flows.discover import list_objects
     from asof.flows.find_node import find_kind
@@ -41,7 +41,7 @@ def command(*, kind: str | None, environment: str | None, local: bool, project: 
         for each in found
     ]  # fmt: skip
     if rows:
-        click.echo("\n".join(table_lines(HEAD, rows)))
+        click.echo(printable("\n".join(table_lines(HEAD, rows))))
     click.echo(
         f"{len(rows)} of {len(state.specs) + len(state.corrupted)} objects in {name_of(state)}", err=True
     )

@@ -39,6 +39,7 @@ def command(
     from asof.cli.console import ProgressBars, color
     from asof.cli.plan_markdown import plan_markdown
     from asof.cli.plan_text import apply_command, plan_text
+    from asof.cli.text_table import printable
     from asof.flows.plan_report import plan_data
     from asof.flows.project import open as open_project
 
@@ -52,7 +53,7 @@ def command(
     elif markdown:
         click.echo(plan_markdown(plan), nl=False)
     else:
-        click.echo(plan_text(plan, full=full), color=color())
+        click.echo(printable(plan_text(plan, full=full)), color=color())
         if plan.has_changes:
             click.echo(f"\n{apply_command(plan)}", err=True)
     return CHANGES if plan.has_changes else 0

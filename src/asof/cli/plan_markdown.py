@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from asof.cli.plan_text import HEADINGS, apply_command, because, counts, hints, interval, more, size
+from asof.cli.text_table import printable
 from asof.flows.plan import Plan
 from asof.flows.plan_report import is_served
 from asof.registry.diff import ACTIONS, ObjectChange
@@ -41,7 +43,8 @@ def escape(text: str) -> str:
         >>> print(escape("a & b <c>"))
         a &amp; b &lt;c&gt;
     """
-    made = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    made = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    made = made.replace("@", "&#64;").replace("://", ":&#47;/")  # nobody is called, and nothing is a link
     for mark in "\\|`*_[]":
         made = made.replace(mark, f"\\{mark}")
     return " ".join(made.split())
@@ -78,8 +81,8 @@ def _object(change: ObjectChange) -> Iterator[str]:
     yield f"- **{escape(change.spec.words + was)}**{escape(more(change.spec, change.action))}"
     for field in change.fields:
         if "\n" in f"{field.old}{field.new}":
-            old = "\n".join(f"    - {line}" for line in (field.old or "").splitlines())
-            new = "\n".join(f"    + {line}" for line in (field.new or "").splitlines())
+            old = "\n".join(f"    - {line}" for line in printable(field.old or "").splitlines())
+            new = "\n".join(f"    + {line}" for line in printable(field.new or "").splitlines())
             yield f"  - {escape(field.path)}:\n\n    ```diff\n{old}\n{new}\n    ```"
         else:
             yield f"  - {escape(field.path)}: {escape(field.old or '(none)')} → {escape(field.new or '(none)')}"
@@ -101,6 +104,8 @@ def _backfills(plan: Plan) -> Iterator[str]:
             f" {each.seconds:.1f} | {each.entities:,} | {sizes} | {each.layout} |"
         )
     yield _folded(f"Backfill, estimated ({len(plan.backfills)})", rows)
-    said = [f"- {escape(each.view)}: {escape(text)}" for each in plan.backfills for text in hints(each)]
+    # A comment is read by more people than a terminal: it does not name the key.
+    hidden = [replace(each, hot_key=each.hot_key and "(named by `asof plan`)") for each in plan.backfills]
+    said = [f"- {escape(each.view)}: {escape(text)}" for each in hidden for text in hints(each)]
     if said:
         yield "\n".join(said[:_MOST])

@@ -14,6 +14,7 @@ from asof.flows.plan import Plan
 from asof.flows.plan_report import is_served
 from asof.registry.diff import ACTIONS, ObjectChange
 from asof.registry.fields import summary
+from asof.registry.state import PROTECTED
 
 HEADINGS = {
     "added": ("Added", "+", "green"),
@@ -32,11 +33,13 @@ def plan_text(plan: Plan, *, full: bool = False) -> str:
         found = [each for each in plan.changes if each.action == action]
         if found:
             lines += ["", click.style(HEADINGS[action][0], bold=True)]
-            lines += _cut((line for each in found for line in _object(each)), len(found), full=full)
+            lines += _cut(
+                (line for each in found for line in _object(each, full=full)), len(found), full=full
+            )
     if plan.affected:
         lines += ["", click.style("Affected downstream: their values change too", bold=True)]
         lines += _cut((f"  ~ {because(each)}" for each in plan.affected), len(plan.affected), full=full)
-    lines += [*_backfills(plan, full=full), *_notes(plan), "", counts(plan)]
+    lines += [*_backfills(plan, full=full), *_notes(plan, full=full), "", counts(plan)]
     return "\n".join(lines)
 
 
@@ -49,19 +52,22 @@ def _title(plan: Plan) -> Iterator[str]:
     yield click.style(f"Plan {plan.id} for environment {target.environment!r}, {origin}", bold=True)
     if target.base and plan.specs:
         yield f"  shares {plan.shared} of {len(plan.specs)} objects with prod"
+    if target.rebases:
+        yield f"  stands on revision {target.held_base} of {target.base!r}, which is at {target.base_revision}"
     if plan.damaged:
         again = [f"{key} ({'written anew' if key in plan.specs else 'taken out'})" for key in plan.damaged]
         yield click.style(f"  damaged in the registry: {', '.join(again)}", fg="red")
 
 
-def _object(change: ObjectChange) -> Iterator[str]:
+def _object(change: ObjectChange, *, full: bool) -> Iterator[str]:
     _, mark, color = HEADINGS[change.action]
     was = f" (was {change.old.name!r})" if change.action == "renamed" and change.old else ""
     yield click.style(f"  {mark} {change.spec.words}{was}", fg=color) + more(change.spec, change.action)
-    for field in change.fields[:_MOST]:
+    shown = change.fields if full else change.fields[:_MOST]
+    for field in shown:
         yield from field_lines(field.path, field.old, field.new)
-    if len(change.fields) > _MOST:
-        yield f"      ... and {len(change.fields) - _MOST} more fields"
+    if len(change.fields) > len(shown):
+        yield f"      ... and {len(change.fields) - len(shown)} more fields; --full shows them"
     for ref in change.because:
         yield f"      because {ref} changes"
 
@@ -157,7 +163,7 @@ def size(size_bytes: int) -> str:
     return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
-def _notes(plan: Plan) -> Iterator[str]:
+def _notes(plan: Plan, *, full: bool) -> Iterator[str]:
     if plan.breaks:
         yield ""
         yield click.style("Breaks", bold=True, fg="red")
@@ -174,7 +180,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if plan.warnings:
         yield ""
         yield click.style("Warnings", bold=True)
-        yield from (f"  {said}" for said in plan.warnings[:_MOST])
+        yield from _cut((f"  {said}" for said in plan.warnings), len(plan.warnings), full=full)
 
 
 def counts(plan: Plan) -> str:
@@ -190,6 +196,6 @@ def counts(plan: Plan) -> str:
 
 def apply_command(plan: Plan) -> str:
     """The command that makes exactly this plan."""
-    create = " --create" if plan.target.is_new and plan.target.base else ""
+    create = " --create" if plan.target.is_new and plan.target.environment != PROTECTED else ""
     force = " --force" if plan.blocking else ""
     return f"asof apply --env {plan.target.environment}{create} --plan {plan.id}{force}"

@@ -37,7 +37,7 @@ def command(
     and descriptions, in any case. Of several words all have to be there.
     """
     from asof.cli.state_options import open_state
-    from asof.cli.text_table import table_lines
+    from asof.cli.text_table import printable, table_lines
     from asof.define.kinds import spoken
     from asof.flows.discover import search
     from asof.flows.find_node import find_kind
@@ -58,7 +58,7 @@ def command(
         (spoken(hit.listed.kind), hit.listed.name, hit.listed.owner, _found(hit), hit.listed.deprecated)
         for hit in hits
     ]
-    click.echo("\n".join(table_lines(HEAD, rows)))
+    click.echo(printable("\n".join(table_lines(HEAD, rows))))
 
 
 def _found(hit: Hit) -> str:

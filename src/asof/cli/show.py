@@ -36,6 +36,7 @@ def command(
     (`activity.amount_sum_7d`).
     """
     from asof.cli.state_options import open_state
+    from asof.cli.text_table import printable
     from asof.flows.column_types import Types
     from asof.flows.describe import describe
     from asof.flows.find_node import find_node
@@ -49,7 +50,7 @@ def command(
         click.echo(json.dumps(made.as_dict(), indent=2, default=str))
         return
     for line in _lines(made):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def _known(opened: Opened, lineage: Lineage, node: str) -> Known:

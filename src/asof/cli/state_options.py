@@ -79,7 +79,7 @@ def open_state(project: str, environment: str | None, *, local: bool) -> Generat
         opened = open_project(project)
         yield Opened(opened, state_of(opened.definitions.all()), None)
         return
-    opened, name = _open_settings(project, environment)
+    opened, name = open_settings(project, environment)
     registry = opened.registry()
     try:
         yield Opened(opened, _state(registry, name), registry)
@@ -87,7 +87,7 @@ def open_state(project: str, environment: str | None, *, local: bool) -> Generat
         registry.close()
 
 
-def _open_settings(project: str, environment: str | None) -> tuple[Project, str]:
+def open_settings(project: str, environment: str | None) -> tuple[Project, str]:
     """The project without its code, which may be broken or elsewhere, and the environment that is meant."""
     import os
     from pathlib import Path
@@ -96,7 +96,7 @@ def _open_settings(project: str, environment: str | None) -> tuple[Project, str]
     from asof.flows.project import Project
 
     config = load_config(Path(project), os.environ)
-    return Project(config=config), environment or config.environment
+    return Project(config=config), config.environment if environment is None else environment
 
 
 def _state(registry: Registry, name: str) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +13,26 @@ if TYPE_CHECKING:
 Row = Sequence[object]
 _LINES = ("├─ ", "└─ ", "│  ", "   ")
 _PLAIN_LINES = ("|- ", "`- ", "|  ", "   ")
+_COLOURS = re.compile(r"(\x1b\[(?:0|1|3[1-6])m)")  # what click.style writes for the colours that we use
 _SHOWN = 6  # names in brackets
+
+
+def printable(text: str) -> str:
+    r"""Text that may come from anybody, as a terminal should show it: our own colours stay, every other character
+    that does not print (escapes, controls, those that turn the direction of writing) is written as its code.
+
+    Example:
+        >>> print(printable("a" + chr(27) + "[2Jb" + chr(0x202E)))
+        a\x1b[2Jb\u202e
+    """
+    parts = _COLOURS.split(text)
+    return "".join(part if place % 2 else _plain(part) for place, part in enumerate(parts))
+
+
+def _plain(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def table_lines(head: Sequence[str], rows: Iterable[Row], indent: str = "") -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asof.define.deprecated import Deprecated
-from asof.define.names import check_name
+from asof.define.names import check_name, check_people
 from asof.define.place import Placed
 from asof.errors import DefinitionError
 from asof.types import DType, Schema
@@ -44,6 +44,7 @@ class Entity(Placed):
         deprecated: Deprecated | None = None,
     ) -> None:
         check_name("entity", name)
+        check_people(f"entity {name!r}", owner, description, tags)
         if not keys:
             raise DefinitionError(f"entity {name!r}: no keys", hint='keys={"account_id": "string"}')
         for key in keys:

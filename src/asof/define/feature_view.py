@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from asof.define.aggregation import Aggregation, Feature, Latest
 from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
-from asof.define.names import check_name, check_unique
+from asof.define.names import check_name, check_people, check_unique
 from asof.define.place import Placed
 from asof.define.source import Events, Pairs, Union
 from asof.errors import DefinitionError, UnknownName, did_you_mean
@@ -85,6 +85,7 @@ class FeatureView(Placed):
     ) -> None:
         where = f"feature view {check_name('feature view', name)!r}"
         _check_parts(where, entity, source, features)
+        check_people(where, owner, description, tags)
         for key in keys or {}:
             if key not in entity.keys:
                 hint = did_you_mean(key, entity.keys.names)

@@ -85,6 +85,8 @@ class Fingerprints:
         if isinstance(thing, FeatureService):
             own = thing.own_row and self._source(thing.own_row, _texts(r.feature for r in thing.refs))
             return ["feature_service", {**self._facts(thing, "name", "own_row"), "own_row": own}]
+        if isinstance(thing, Entity):  # the order of its keys is that of a record's key
+            return ["Entity", [[name, str(dtype)] for name, dtype in thing.keys]]
         if kind_of(thing) is not None:
             return [type(thing).__name__, self._facts(thing, "name")]
         raise TypeError(f"{type(thing).__name__} is no definition")
@@ -115,7 +117,7 @@ class Fingerprints:
         elif isinstance(value, DType):
             made = str(value)
         elif isinstance(value, Schema):
-            made = [[name, str(dtype)] for name, dtype in value]
+            made = sorted([name, str(dtype)] for name, dtype in value)
         elif isinstance(value, RequestFeature):
             made = [value.name, self.of(value)]
         elif kind_of(value) is not None:

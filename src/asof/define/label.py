@@ -10,7 +10,7 @@ from asof.define.aggregation import Aggregation, Feature
 from asof.define.aggregation import count as count_rows
 from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
-from asof.define.names import check_name
+from asof.define.names import check_name, check_people
 from asof.define.place import Placed
 from asof.define.source import Events, Pairs, Union, _check_zone  # pyright: ignore[reportPrivateUsage]
 from asof.define.window import Duration, Window
@@ -109,6 +109,7 @@ class Label(Placed):
         deprecated: Deprecated | None = None,
     ) -> None:
         place = f"label {check_name('label', name)!r}"
+        check_people(place, owner, description, tags)
         for key in keys or {}:
             if key not in entity.keys:
                 hint = did_you_mean(key, entity.keys.names)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from asof.define.deprecated import Deprecated
 from asof.define.label import Label
-from asof.define.names import check_name, check_unique
+from asof.define.names import check_name, check_people, check_unique
 from asof.define.place import Placed
 from asof.define.service import FeatureService
 from asof.errors import DefinitionError
@@ -48,6 +48,7 @@ class Model(Placed):
         for label in labels:
             if not isinstance(label, Label):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise DefinitionError(f"{where}: label is {type(label).__name__}", hint="a Label")
+        check_people(where, owner, description, tags)
         check_unique(where, "labels", (label.name for label in labels))
         facts: dict[str, object] = {
             "name": name, "service": service, "labels": tuple(labels), "owner": owner,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import cast
 
 from asof.errors import DefinitionError, UnknownName, did_you_mean
 
@@ -32,6 +33,19 @@ def check_name(kind: str, name: object) -> str:
             kind=kind,
         )
     return name
+
+
+def check_people(where: str, owner: object, description: object, tags: object) -> None:
+    """Nothing, when what is for people has its form.
+
+    Raises:
+        DefinitionError: an owner or a description that is no text, or tags that are no list of texts.
+    """
+    for field, value in (("owner", owner), ("description", description)):
+        if not isinstance(value, str):
+            raise DefinitionError(f"{where}: {field} is {type(value).__name__}, not a text")
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in cast("Iterable[object]", tags)):
+        raise DefinitionError(f"{where}: tags are no list of texts", hint='tags=["payments"]')
 
 
 def check_choice(where: str, field: str, value: object, allowed: Iterable[str]) -> str:

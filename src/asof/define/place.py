@@ -7,7 +7,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-_LIBRARY = __name__.partition(".")[0]
+_OURS = {__name__.partition(".")[0], "dataclasses"}
 
 
 class Placed:
@@ -18,7 +18,7 @@ class Placed:
         del args, kwargs
         made = super().__new__(cls)
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _LIBRARY:
+        while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
             frame = frame.f_back
         place = None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
         object.__setattr__(made, "_place", place)

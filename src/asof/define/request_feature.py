@@ -11,7 +11,7 @@ from typing import Any
 
 from asof.define.deprecated import Deprecated
 from asof.define.feature_view import FeatureRef
-from asof.define.names import check_name, check_unique
+from asof.define.names import check_name, check_people, check_unique
 from asof.define.place import Placed
 from asof.errors import DefinitionError, UnknownName, did_you_mean
 from asof.types import DType, Schema
@@ -74,6 +74,7 @@ def request_feature(
     def decorate(function: Callable[..., Any]) -> RequestFeature:
         made = name or function.__name__
         where = f"request feature {check_name('request feature', made)!r}"
+        check_people(where, owner, "", tags)
         schema = Schema.of(request or {})
         known = (*(ref.name for ref in inputs), *schema.names)
         check_unique(where, "inputs", known)

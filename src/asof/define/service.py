@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
 from asof.define.feature_view import FeatureRef, FeatureView
-from asof.define.names import check_name, check_unique
+from asof.define.names import check_name, check_people, check_unique
 from asof.define.place import Placed
 from asof.define.request_feature import RequestFeature
 from asof.define.source import Events, Union
@@ -51,6 +51,7 @@ class FeatureService(Placed):
         deprecated: Deprecated | None = None,
     ) -> None:
         where = f"feature service {check_name('feature service', name)!r}"
+        check_people(where, owner, description, tags)
         flat = _flatten(where, features)
         names = [item.name for item in flat]
         check_unique(where, "columns", names, hint='take one as view["name"].named("other")')

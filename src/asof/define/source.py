@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from asof.clock import parse_duration
 from asof.define.deprecated import Deprecated
-from asof.define.names import check_name, check_unique
+from asof.define.names import check_name, check_people, check_unique
 from asof.define.place import Placed
 from asof.define.window import Duration
 from asof.errors import DefinitionError
@@ -26,6 +26,10 @@ def _paths(kind: str, paths: str | Sequence[str]) -> tuple[str, ...]:
     found = (paths,) if isinstance(paths, str) else tuple(paths)
     if not found or not all(found):
         raise DefinitionError(f"{kind}: no path was given", hint=f'{kind}("data/*.{kind.lower()}")')
+    if any("@" in path.partition("://")[2].partition("/")[0] for path in found):
+        raise DefinitionError(
+            f"{kind}: a path holds credentials", hint="the environment gives them to the store"
+        )
     return found
 
 
@@ -179,6 +183,7 @@ class Events(Placed):
         deprecated: Deprecated | None = None,
     ) -> None:
         where = f"source {check_name('source', name)!r}"
+        check_people(where, owner, description, tags)
         if not isinstance(history, Location):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(
                 f"{where}: history is {type(history).__name__}",
@@ -270,7 +275,7 @@ class Union(Placed):
         tags: Sequence[str] = (),
         deprecated: Deprecated | None = None,
     ) -> None:
-        check_name("source", name)
+        check_people(f"union {check_name('source', name)!r}", owner, description, tags)
         parts = tuple(Mapped(part) if isinstance(part, Events) else part for part in sources)
         if not parts or not all(isinstance(part, Mapped) for part in parts):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"union {name!r}: needs at least one Events source")

@@ -115,7 +115,8 @@ def _set(reader: Reader, value: Iterable[object]) -> str:
 
 def _mapping(reader: Reader, value: Mapping[object, object]) -> str:
     def told() -> Iterator[str]:
-        return (f"{reader.text(key)}:{reader.text(value[key])}" for key in reader.ordered(value))
+        # In order: a table of rules whose first match wins is another table when its rows change places.
+        return (f"{reader.text(key)}:{reader.text(value[key])}" for key in value)
 
     return reader.container(value, told)
 

@@ -16,6 +16,7 @@ _FORBIDDEN = {
     "WINDOW": "a window function",
     "STAR": "*",
     "PARAMETER": "a parameter",
+    "POSITIONAL_REFERENCE": "a column by its place",
 }
 _MAX_LENGTH = 10_000
 

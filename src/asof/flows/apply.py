@@ -9,9 +9,12 @@ from dataclasses import replace
 from asof.define.spec import Spec
 from asof.errors import BreakingChange, NotMaterialized, RegistryMoved, StateError
 from asof.flows.author import Author
-from asof.flows.plan import Plan, Receipts, Target, find_target, plan_of
+from asof.flows.plan import Plan, Receipts, Target, find_target, plan_of, production_of
+from asof.registry.fields import window_of
 from asof.registry.state import PROTECTED, Change, Environment, Materialized, Revision, covers
 from asof.registry.store import Registry
+
+Specs = Mapping[str, Spec]
 
 
 def apply_plan(registry: Registry, plan: Plan, author: Author, *, force: bool = False) -> int | None:
@@ -46,7 +49,11 @@ def rollback_plan(
     wanted = registry.state(environment, at=to)
     if wanted.corrupted:
         raise StateError(f"revision {to} cannot be brought back: {', '.join(wanted.corrupted)} is damaged")
-    return plan_of(Target(environment, state, state.revision), wanted.specs, receipts=receipts), to
+    own = next(each for each in registry.environments() if each.name == environment)
+    # What stood on a later revision of the base is given up with the rest.
+    base = None if own.base_revision is None else min(own.base_revision, to)
+    target = Target(environment, state, state.revision, own.base, base, base)
+    return _completed(registry, plan_of(target, wanted.specs, receipts=receipts)), to
 
 
 def _since_creation(past: list[Revision]) -> list[Revision]:
@@ -57,13 +64,16 @@ def _since_creation(past: list[Revision]) -> list[Revision]:
 
 def _before(past: list[Revision]) -> int:
     """The revision before the last change; a rollback in a row goes back one more, as undo does."""
+    known = {each.number: each for each in past}
     if past[0].undoes is None:
         return past[1].number
-    numbers = [each.number for each in past]
-    place = numbers.index(past[0].undoes) if past[0].undoes in numbers else 0
-    if place + 1 >= len(numbers):
+    origin = past[0]
+    while origin.undoes in known:  # what was brought back may have been brought back itself
+        origin = known[origin.undoes]
+    earlier = [number for number in known if number < origin.number]
+    if not earlier:
         raise StateError("the first revision has been brought back: nothing is before it")
-    return numbers[place + 1]
+    return max(earlier)
 
 
 def rollback(registry: Registry, plan: Plan, to: int, author: Author, *, force: bool = False) -> int | None:
@@ -83,22 +93,46 @@ def promotion_plan(registry: Registry, source: str, target: str, *, receipts: Re
     wanted = registry.state(source)
     if wanted.corrupted:
         raise StateError(f"environment {source!r} is damaged: {', '.join(wanted.corrupted)}")
-    plan = plan_of(find_target(registry, target), wanted.specs, receipts=receipts)
-    found = {each.name: each for each in registry.environments()}
-    if plan.has_changes and target in found:
-        _check_base(found[source], found[target])
+    found = find_target(registry, target)
     # Promotion says nothing of what the target was made from.
-    return replace(plan, target=replace(plan.target, base=None, base_revision=None, rebases=False))
+    found = replace(found, base=None, base_revision=None, held_base=None)
+    plan = plan_of(found, wanted.specs, receipts=receipts)
+    if plan.has_changes and not found.is_new:
+        own = next(each for each in registry.environments() if each.name == source)
+        _check_base(registry, own, found, wanted.specs)
+    return _completed(registry, plan)
 
 
-def _check_base(source: Environment, target: Environment) -> None:
-    if source.base == target.name and source.base_revision != target.revision:
+def _check_base(registry: Registry, source: Environment, target: Target, wanted: Specs) -> None:
+    on = source.base_revision if source.base == target.environment else source.revision
+    behind = _behind(registry, target.environment, on or 0, target.state.specs, wanted)
+    if behind:
         raise RegistryMoved(
-            f"environment {target.name!r} has moved to revision {target.revision} since {source.name!r} was last"
-            f" applied on its revision {source.base_revision}; promoting would undo what came in between",
+            f"environment {target.environment!r} has moved to revision {target.revision} since {source.name!r} was"
+            f" last applied on its revision {on}; promoting would undo what came in between: {', '.join(behind[:8])}",
             hint=f"bring the code up to date and apply it again: asof apply --env {source.name}",
-            environment=target.name,
+            environment=target.environment,
+            behind=behind,
         )
+
+
+def _behind(registry: Registry, environment: str, revision: int, now: Specs, wanted: Specs) -> list[str]:
+    """The objects that an environment has changed since a revision, and of which these are still the old ones."""
+    before = registry.state(environment, at=revision).specs
+    changed = [key for key in {**before, **now} if _digest(before, key) != _digest(now, key)]
+    return [key for key in changed if _digest(wanted, key) == _digest(before, key)]
+
+
+def _digest(specs: Specs, key: str) -> str | None:
+    return specs[key].digest if key in specs else None
+
+
+def _completed(registry: Registry, plan: Plan) -> Plan:
+    """The plan with what only the registry knows: what is shared with `prod`, and what no store holds."""
+    production = production_of(registry, plan.target.state)
+    known = frozenset[str]() if production is None else production.fingerprints
+    shared = sum(1 for spec in plan.specs.values() if spec.fingerprint in known)
+    return replace(plan, shared=shared, unheld=tuple(spec.words for spec in find_unheld(registry, plan)))
 
 
 def promote(
@@ -112,7 +146,15 @@ def promote(
 def _make(
     registry: Registry, plan: Plan, action: str, author: Author, *, force: bool, undoes: int | None = None
 ) -> int | None:
-    if not plan.has_changes and not plan.target.rebases:
+    target = plan.target
+    base = target.base_revision
+    if action == "apply" and target.rebases and target.base is not None:
+        newest = registry.state(target.base).specs
+        if _behind(registry, target.base, target.held_base or 0, newest, plan.specs):
+            base = (
+                target.held_base
+            )  # the files have not taken what came in between: it still stands where it stood
+    if not plan.has_changes and base == target.held_base:
         return None
     if plan.blocking and not force:
         said = "; ".join(
@@ -125,7 +167,6 @@ def _make(
             breaks=[(each.service, each.what, each.readers) for each in plan.blocking],
         )
     check_materialized(registry, plan)
-    target = plan.target
     renamed = [each.old.key for each in plan.changes if each.action == "renamed" and each.old]
     removed = [each.key for each in plan.changes if each.action == "removed"]
     damaged = [key for key in plan.damaged if key not in plan.specs]
@@ -142,7 +183,7 @@ def _make(
             message=author.message,
             summary=summary_of(plan),
             base=target.base,
-            base_expected=target.base_revision,
+            base_expected=base,
             undoes=undoes,
         )
     )
@@ -180,7 +221,8 @@ def find_unheld(registry: Registry, plan: Plan) -> list[Spec]:
     if plan.target.environment != PROTECTED:
         return []
     served = [spec for spec in plan.specs.values() if spec.about("online")]
-    return [spec for spec in served if not covers(_held(registry, spec), _reach_us(spec))]
+    now_us = registry.clock.now_us()
+    return [spec for spec in served if not covers(_held(registry, spec), _reach_us(spec), now_us=now_us)]
 
 
 def _held(registry: Registry, spec: Spec) -> list[Materialized]:
@@ -189,10 +231,8 @@ def _held(registry: Registry, spec: Spec) -> list[Materialized]:
 
 def _reach_us(view: Spec) -> int | None:
     """How far back the longest window of a view looks; None when it needs the first row of its source."""
-    reaches: list[int] = []
-    for feature in view.body["features"]:
-        window: Mapping[str, int] = feature["window"]
-        if feature["function"] == "latest" or window.get("size_us") is None:
-            return None
-        reaches.append(window["size_us"] + window.get("offset_us", 0) + window.get("hop_us", 0))
-    return max(reaches)
+    reaches = [
+        None if f["function"] == "latest" else window_of(f["window"]).reach_us for f in view.body["features"]
+    ]
+    known = [reach for reach in reaches if reach is not None]
+    return max(known) if len(known) == len(reaches) else None

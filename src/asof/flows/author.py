@@ -38,7 +38,7 @@ def commit_of(root: Path) -> str | None:
     if head is None:
         return None
     changed = _git(root, "status", "--porcelain", "--", ".")
-    return head + ("+" if changed else "")
+    return head + ("" if changed == "" else "+")  # also where git could not tell
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -64,6 +64,8 @@ def _lost(change: ObjectChange, old: Mapping[str, Spec], new: Mapping[str, Spec]
     for name, item in before.items():
         if name in after and (types := _types(item, after[name], old, new)):
             said.append(f"feature {name!r} changes its type from {types[0]} to {types[1]}")
+    if now.about("own_row") and not was.about("own_row"):
+        said.append("needs the columns of its own row in a request")
     keys, request = _keys(was, old), _request(was, old)
     said += [
         f"needs key {name!r} of type {kind}"
@@ -84,12 +86,19 @@ def _columns(service: Spec) -> dict[str, Body]:
 def _types(
     item: Body, other: Body, old: Mapping[str, Spec], new: Mapping[str, Spec]
 ) -> tuple[str, str] | None:
-    """The types of a request feature before and after, where they differ."""
-    one, two = old.get(item["ref"]), new.get(other["ref"])
-    if one is None or two is None or "dtype" not in one.body or "dtype" not in two.body:
-        return None
-    types = (str(one.body["dtype"]), str(two.body["dtype"]))
+    """The types of a request feature before and after, or the shapes of a view's feature, where they differ."""
+    types = (_type(item, old), _type(other, new))
     return types if types[0] != types[1] else None
+
+
+def _type(item: Body, specs: Mapping[str, Spec]) -> str:
+    spec = specs.get(item["ref"])
+    body: Body = {} if spec is None else spec.body
+    if "feature" not in item:
+        return str(body.get("dtype", "float64"))
+    found: Body = next((each for each in body.get("features", []) if each["name"] == item["feature"]), {})
+    is_list = found.get("function") == "topk" or "n" in (found.get("params") or {})
+    return "a map" if found.get("by") else "a list" if is_list else "a value"
 
 
 def _below(service: Spec, specs: Mapping[str, Spec], kind: str) -> list[Spec]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from asof.errors import StateError, UnknownEnvironment, did_you_mean
@@ -61,21 +61,28 @@ def create_environment(registry: Registry, name: str, base: str, *, who: str, co
 
 
 def remove_environments(
-    registry: Registry, names: Iterable[str], *, who: str, commit: str | None, drop: Drop | None = None
+    registry: Registry,
+    names: Iterable[str],
+    *,
+    who: str,
+    commit: str | None,
+    drop: Drop | None = None,
+    expected: Mapping[str, int] | None = None,
 ) -> list[Materialized]:
     """Removes environments, the versions that nobody else points at, and the records of those; gives what was dropped.
 
     `drop` takes the records of one interval out of their store; without it nothing is dropped, and what is held stays
     noted. Records of an earlier removal that was cut short are dropped as well: what is noted as materialized and
-    pointed at by no environment is an orphan.
+    pointed at by no environment is an orphan. `expected` are the revisions at which the environments were looked at.
 
     Raises:
         UnknownEnvironment: one is not there; the others are not removed either. StateError: one is protected.
+        RegistryMoved: one has been changed since it was looked at.
     """
-    wanted = list(names)
+    wanted = dict.fromkeys(names)
     check_removable(registry, wanted)
     for name in wanted:
-        registry.remove(name, who=who, commit=commit)
+        registry.remove(name, expected=(expected or {}).get(name), who=who, commit=commit)
     if drop is None:
         return []
     orphans = find_orphans(registry)

@@ -41,12 +41,15 @@ def check_openlineage(config: Config) -> None:
     """Nothing, when no events are asked for or they can be made; for a flow that wants to know before it acts.
 
     Raises:
-        MissingExtra: events are asked for, and the library is not installed.
+        MissingExtra: events are asked for, and the library is not installed. ConfigError: the receiver's key is not
+            where the setting says.
     """
     if (config.openlineage_url or config.openlineage_file) and importlib.util.find_spec(
         "openlineage"
     ) is None:
         raise MissingExtra("OpenLineage events", "openlineage")
+    if config.openlineage_url and config.openlineage_api_key:
+        SecretRef.parse(config.openlineage_api_key).resolve()
 
 
 def emit_state(

@@ -32,7 +32,12 @@ class Target:
     revision: int | None
     base: str | None = None
     base_revision: int | None = None
-    rebases: bool = False  # the base has moved since the environment was last applied
+    held_base: int | None = None  # the base's revision that the environment stands on
+
+    @property
+    def rebases(self) -> bool:
+        """True when the base has moved since the environment was last applied."""
+        return not self.is_new and self.base is not None and self.base_revision != self.held_base
 
     @property
     def is_new(self) -> bool:
@@ -113,7 +118,7 @@ def find_target(
         if own.base is None or own.base not in known:
             return Target(environment, state, state.revision)
         seen = known[own.base].revision
-        return Target(environment, state, state.revision, own.base, seen, seen != own.base_revision)
+        return Target(environment, state, state.revision, own.base, seen, own.base_revision)
     if environment == PROTECTED:
         return Target(environment, State(environment, 0, {}), None)
     if not create:
@@ -128,6 +133,16 @@ def find_target(
         return Target(environment, State(environment, 0, {}), None)
     state = registry.state(base)
     return Target(environment, state, None, base, state.revision)
+
+
+def production_of(registry: Registry, state: State) -> State | None:
+    """The state of `prod`, to tell what another environment shares with it; None where there is none."""
+    if state.environment == PROTECTED:
+        return state
+    try:
+        return registry.state(PROTECTED)
+    except UnknownEnvironment:
+        return None
 
 
 def check_environment_name(name: str) -> None:

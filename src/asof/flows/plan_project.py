@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from asof.config import Config
 from asof.define.feature_view import FeatureView
 from asof.define.kinds import kind_of
 from asof.engines.duckdb import DuckDBEngine
-from asof.errors import RegistryMoved, UnknownEnvironment
+from asof.errors import AsofError, RegistryMoved
 from asof.flows.apply import apply_plan, find_unheld
 from asof.flows.author import Author, find_author
 from asof.flows.check_sql import check_sql
@@ -23,12 +24,13 @@ from asof.flows.feature_columns import Progress
 from asof.flows.lineage import columns_of
 from asof.flows.load import Definitions
 from asof.flows.openlineage import check_openlineage, emit_state
-from asof.flows.plan import Plan, find_target, plan_of
-from asof.registry.state import PROTECTED, State
+from asof.flows.plan import Plan, find_target, plan_of, production_of
+from asof.registry.state import PROTECTED
 from asof.registry.store import Registry
 from asof.usage import UsageEvent, read_ledger
 
 _RECENT = timedelta(days=30)
+_log = logging.getLogger(__name__)
 
 
 class ProjectLike(Protocol):
@@ -59,8 +61,10 @@ def plan_project(
     definitions = project.definitions.all()
     registry = project.registry()
     try:
-        target = find_target(registry, environment or default_environment(project), create=create)
-        production = _production(registry, target.state)
+        target = find_target(
+            registry, default_environment(project) if environment is None else environment, create=create
+        )
+        production = production_of(registry, target.state)
         specs = project.definitions.specs()
         plan = plan_of(target, specs, production=production, receipts=lambda: recent_receipts(project))
         plan = replace(plan, unheld=tuple(spec.words for spec in find_unheld(registry, plan)))
@@ -112,18 +116,22 @@ def carry_out(
             and config is not None
             and (config.openlineage_url or config.openlineage_file)
         ):
-            _tell(project, config, registry.state(plan.target.environment), plan)
+            _tell(project, config, registry, plan)
         return revision
     finally:
         registry.close()
 
 
-def _tell(project: ProjectLike, config: Config, state: State, plan: Plan) -> None:
+def _tell(project: ProjectLike, config: Config, registry: Registry, plan: Plan) -> None:
+    """Lineage events of what has been made; whatever fails here, it has been made."""
     keys = [spec.key for each in plan.all_changes for spec in (each.old, each.new) if spec is not None]
     engine = project.engine()
     try:
+        state = registry.state(plan.target.environment)
         types = read_types(state, project.definitions, engine)
         emit_state(state, columns_of(engine), config, dict.fromkeys(keys), types=types, clock=project.clock)
+    except AsofError as exc:
+        _log.warning("lineage events: none sent: %s", exc.message)
     finally:
         engine.close()
 
@@ -141,15 +149,6 @@ def recent_receipts(project: ProjectLike) -> Iterator[UsageEvent]:
     for file in sorted(project.config.usage_dir.glob("*.jsonl")):
         if file.stem >= since:
             yield from read_ledger(file)
-
-
-def _production(registry: Registry, state: State) -> State | None:
-    if state.environment == PROTECTED:
-        return state
-    try:
-        return registry.state(PROTECTED)
-    except UnknownEnvironment:
-        return None
 
 
 def _estimate(

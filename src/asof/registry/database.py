@@ -57,6 +57,8 @@ class Database:
 
     def _postgres(self, url: URL, password: str | None) -> Engine:
         limits = f"-c lock_timeout={int(self._wait_s * 1000)} -c statement_timeout={_STATEMENT_S * 1000}"
+        own = url.query.get("options", "")
+        limits = f"{own if isinstance(own, str) else ' '.join(own)} {limits}".strip()
         options = {"connect_timeout": _CONNECT_S, "options": limits, "application_name": "asof"}
         return create_engine(
             url.set(password=password) if password else url,

@@ -14,7 +14,6 @@ from asof.define.spec import CODE, Spec, is_reference
 from asof.define.window import Window
 
 _MISSING = object()
-_PARAMETERS = {"q": "q={}", "n": "n={}", "k": "k={}", "empty": "{} where empty"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 Node = Mapping[str, object]
 
@@ -179,7 +178,7 @@ def _parameters(node: Node) -> Iterator[str]:
         if name == "half_life_us":
             yield f"half-life {format_duration(value)}"
         else:
-            yield _PARAMETERS.get(name, name + "={}").format(value)
+            yield f"{value} where empty" if name == "empty" else f"{name}={value}"
     if isinstance(ttl_us := node.get("ttl_us"), int):
         yield f"ttl {format_duration(ttl_us)}"
 
@@ -188,11 +187,15 @@ def window_label(value: object) -> str | None:
     """A window's body in words: `7d`, `1h_hop_5m`, `lifetime`."""
     if not _is_node(value):
         return None
-    body = cast("dict[str, Any]", value)
+    return window_of(cast("Mapping[str, Any]", value)).label
+
+
+def window_of(body: Mapping[str, Any]) -> Window:
+    """The window that a body tells."""
     return Window(
         body.get("size_us"), body.get("offset_us", 0), body.get("closed", "left"), body.get("hop_us", 0),
         body.get("forward", False),
-    ).label  # fmt: skip
+    )  # fmt: skip
 
 
 def _said(path: tuple[str, ...], value: object) -> str | None:

@@ -118,8 +118,9 @@ class Materialized:
     size_bytes: int = 0
 
 
-def covers(intervals: Iterable[Materialized], reach_us: int | None) -> bool:
-    """True when the intervals, taken together, reach back without a gap from the newest end by `reach_us`.
+def covers(intervals: Iterable[Materialized], reach_us: int | None, *, now_us: int | None = None) -> bool:
+    """True when the intervals, taken together, reach back without a gap from the newest end by `reach_us`, and that
+    end lies within the reach of a window that is asked at `now_us`.
 
     None asks for everything: an interval that begins at `BEGIN_US` was filled from the source's first row on.
 
@@ -132,17 +133,19 @@ def covers(intervals: Iterable[Materialized], reach_us: int | None) -> bool:
     if not backwards:
         return False
     end_us = from_us = backwards[0].until_us
+    if reach_us is not None and now_us is not None and end_us + reach_us <= now_us:
+        return False
     for each in backwards:
         if each.until_us >= from_us:
             from_us = min(from_us, each.from_us)
     return from_us <= BEGIN_US or (reach_us is not None and end_us - from_us >= reach_us)
 
 
-def namespace_of(view: str, fingerprint: str) -> str:
-    """Where the records of one version of a view lie: versions never share records, environments share versions.
+def namespace_of(fingerprint: str) -> str:
+    """Where the records of one version lie: versions never share records, environments and names share versions.
 
     Example:
-        >>> namespace_of("activity", "0123456789abcdef" * 4)
-        'activity@0123456789abcdef'
+        >>> namespace_of("0123456789abcdef" * 4)
+        'v0123456789abcdef01234567'
     """
-    return f"{view}@{fingerprint[:16]}"
+    return f"v{fingerprint[:24]}"

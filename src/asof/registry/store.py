@@ -37,7 +37,7 @@ class Registry:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._clock = clock
+        self.clock = clock
 
     def state(self, environment: str, *, at: int | None = None) -> State:
         """What an environment holds now, or held at a revision: one query.
@@ -110,16 +110,19 @@ class Registry:
         for spec in change.puts:
             check_body(spec.kind, _parsed(spec))
         with self._database.write() as connection:
-            return make(connection, change, self._clock)
+            return make(connection, change, self.clock)
 
-    def remove(self, environment: str, *, who: str = "", commit: str | None = None) -> int:
+    def remove(
+        self, environment: str, *, expected: int | None = None, who: str = "", commit: str | None = None
+    ) -> int:
         """Removes an environment, its pointers, and every object that nothing else points at.
 
         Raises:
-            UnknownEnvironment: there is none. StateError: it is protected.
+            UnknownEnvironment: there is none. StateError: it is protected. RegistryMoved: it is no longer at the
+                revision that is expected.
         """
         with self._database.write() as connection:
-            return remove_environment(connection, environment, who, commit, self._clock)
+            return remove_environment(connection, environment, expected, who, commit, self.clock)
 
     def materialized(self, fingerprints: Iterable[str] | None = None) -> list[Materialized]:
         """The intervals that online stores hold, of these versions or of all."""
@@ -136,7 +139,7 @@ class Registry:
 
     def record_materialized(self, intervals: Sequence[Materialized]) -> None:
         """Notes what an online store holds now; an interval with the same beginning is replaced."""
-        now_us = self._clock.now_us()
+        now_us = self.clock.now_us()
         with self._database.write() as connection:
             for each in intervals:
                 same = (

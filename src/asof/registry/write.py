@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, delete, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asof.clock import Clock
@@ -14,6 +14,7 @@ from asof.errors import RegistryMoved, StateError, UnknownEnvironment
 from asof.registry.state import PROTECTED, Change
 from asof.registry.tables import environments, head, objects, pointers, revisions
 
+_AHEAD_US = 300_000_000  # how far clocks of hosts may differ and be taken for one
 CHUNK = 400  # values in one IN list; SQLite's limit is far above
 
 
@@ -42,9 +43,12 @@ def _next_revision(connection: Connection) -> int:
 
 
 def _time_of(connection: Connection, clock: Clock) -> int:
-    """Now, or the time of the last revision where that host's clock was ahead: a history does not go backwards."""
+    """Now, or the time of the last revision where that host's clock was a little ahead: a history does not go
+    backwards. A clock that is far off is not followed.
+    """
     last = connection.execute(select(revisions.c.at_us).order_by(revisions.c.number.desc()).limit(1)).scalar()
-    return max(clock.now_us(), last or 0)
+    now_us = clock.now_us()
+    return last if last is not None and now_us < last <= now_us + _AHEAD_US else now_us
 
 
 def _check_expected(connection: Connection, change: Change) -> None:
@@ -116,11 +120,15 @@ def _put_objects(connection: Connection, puts: Sequence[Spec], now_us: int) -> N
 
 def _known_versions(connection: Connection, puts: Sequence[Spec]) -> dict[str, dict[str, int]]:
     """Key -> fingerprint -> version, of the objects with these names."""
-    names = sorted({spec.name for spec in puts})
+    names = sorted({(spec.kind, spec.name) for spec in puts})
     known: dict[str, dict[str, int]] = {}
     columns = (objects.c.kind, objects.c.name, objects.c.fingerprint, objects.c.version)
     for start in range(0, len(names), CHUNK):
-        query = select(*columns).where(objects.c.name.in_(names[start : start + CHUNK])).distinct()
+        query = (
+            select(*columns)
+            .where(tuple_(objects.c.kind, objects.c.name).in_(names[start : start + CHUNK]))
+            .distinct()
+        )
         for kind, name, fingerprint, version in connection.execute(query):
             known.setdefault(f"{kind}:{name}", {})[fingerprint] = version
     return known
@@ -164,7 +172,7 @@ def _note(connection: Connection, change: Change, number: int, now_us: int) -> N
 
 
 def remove_environment(
-    connection: Connection, environment: str, who: str, commit: str | None, clock: Clock
+    connection: Connection, environment: str, expected: int | None, who: str, commit: str | None, clock: Clock
 ) -> int:
     """Removes an environment with its pointers, and the objects that no environment has pointed at otherwise.
 
@@ -174,6 +182,8 @@ def remove_environment(
         raise StateError(f"environment {environment!r} is protected", hint="only others can be removed")
     number = _next_revision(connection)
     now_us = _time_of(connection, clock)
+    if expected is not None:
+        _check_expected(connection, Change(environment, "remove", expected))
     if not connection.execute(delete(environments).where(environments.c.name == environment)).rowcount:
         raise UnknownEnvironment(f"no environment {environment!r}", environment=environment)
     connection.execute(delete(pointers).where(pointers.c.environment == environment))
