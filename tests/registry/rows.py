@@ -63,7 +63,7 @@ def statements(registry: Registry) -> Iterator[list[str]]:
         if not statement.startswith("begin"):
             sent.append(statement)
 
-    engine: Engine = registry._database.engine
+    engine: Engine = registry.database.engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield sent

@@ -314,7 +314,7 @@ def test_a_connection_that_ends_in_the_middle_of_a_write_changes_nothing(postgre
     registry = open_registry(url)
     commit(registry, None, A1)
     before = dump(url)
-    with pytest.raises(BackendError) as caught, registry._database.write() as connection:
+    with pytest.raises(BackendError) as caught, registry.database.write() as connection:
         connection.execute(text("update asof_head set revision = 9"))
         pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
         with connected(url) as other:
@@ -345,7 +345,7 @@ def test_writers_wait_for_each_other_at_whatever_isolation_the_server_has(postgr
         server.execute(f"alter database {name} set default_transaction_isolation = 'serializable'")
     one, other = open_registry(url), open_registry(url)
     commit(one, None, A1)
-    with ThreadPoolExecutor(1) as thread, one._database.write() as connection:
+    with ThreadPoolExecutor(1) as thread, one.database.write() as connection:
         make(connection, Change("prod", "apply", 1, (A2,)), FakeClock())
         waiting = thread.submit(commit, other, 1, entity("b"))
         wait_until_somebody_waits(postgres, url)
@@ -475,7 +475,7 @@ def test_an_error_without_words_is_told_by_its_name(database: Database) -> None:
 
 @pytest.mark.parametrize("kind", ["read", "write"])
 def test_what_the_database_refuses_is_told_as_ours(registry: Registry, kind: str) -> None:
-    database = registry._database
+    database = registry.database
     with pytest.raises(BackendError) as caught, getattr(database, kind)() as connection:
         connection.execute(text("select 1 from nowhere"))
     assert isinstance(caught.value.__cause__, exc.DBAPIError)

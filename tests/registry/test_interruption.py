@@ -78,7 +78,7 @@ def check_file(url: str) -> None:
 def test_an_apply_that_fails_at_any_statement_changes_nothing_and_can_be_made_again(
     registry: Registry, url: str, when: When
 ) -> None:
-    engine = registry._database.engine
+    engine = registry.database.engine
     held: dict[str, Spec] = {}
     revision, at, finished = None, 0, False
     while not finished:
@@ -105,7 +105,7 @@ def test_an_apply_that_fails_at_its_commit_changes_nothing(registry: Registry, u
     old, new = states(1)
     registry.commit(between(None, {}, old))
     before = dump(url)
-    with cut(registry._database.engine, "commit"), pytest.raises(Cut):
+    with cut(registry.database.engine, "commit"), pytest.raises(Cut):
         registry.commit(between(1, old, new))
     assert dump(url) == before
     assert registry.commit(between(1, old, new)) == 2
@@ -117,7 +117,7 @@ def test_a_new_environment_is_made_whole_or_not_at_all(registry: Registry, url: 
     made = Change("dev", "create", None, tuple(new.values()), ("entity:gone",), base="prod", base_expected=1)
     before = dump(url)
     for at in range(1, 100):
-        with cut(registry._database.engine, at):
+        with cut(registry.database.engine, at):
             try:
                 registry.commit(made)
                 break
@@ -133,7 +133,7 @@ def test_a_removal_that_fails_at_any_statement_changes_nothing(registry: Registr
     registry.commit(between(None, {}, new, "dev"))
     before = dump(url)
     for at in range(1, 100):
-        with cut(registry._database.engine, at):
+        with cut(registry.database.engine, at):
             try:
                 registry.remove("dev")
                 break

@@ -383,7 +383,7 @@ def test_a_thousand_objects_go_in_and_out(registry: Registry) -> None:
 def test_a_write_that_fails_halfway_leaves_nothing(registry: Registry, url: str) -> None:
     commit(registry, None, A1)
     before = dump(url)
-    with pytest.raises(RuntimeError, match="halfway"), registry._database.write() as connection:
+    with pytest.raises(RuntimeError, match="halfway"), registry.database.write() as connection:
         connection.exec_driver_sql("update asof_head set revision = 99")
         raise RuntimeError("halfway")
     assert dump(url) == before

@@ -20,7 +20,7 @@ from asof.define.fingerprint import Fingerprints
 from asof.define.function_source import function_source
 from asof.define.kinds import KINDS, Definition, kind_of, spoken
 from asof.define.source import InMemory, Location
-from asof.errors import DefinitionError
+from asof.errors import DefinitionError, StateError
 from asof.types import DType, Schema
 
 FORMAT = 1
@@ -51,8 +51,18 @@ class Spec:
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The body, parsed."""
-        return json.loads(self.text)
+        """The body, parsed.
+
+        Raises:
+            StateError: a registry has given one that is no JSON object.
+        """
+        try:
+            body = json.loads(self.text)
+        except (ValueError, RecursionError) as exc:
+            raise StateError(f"{self.words} is damaged: its body is no JSON", object=self.key) from exc
+        if not isinstance(body, dict):
+            raise StateError(f"{self.words} is damaged: its body is no JSON object", object=self.key)
+        return cast("dict[str, Any]", body)
 
     @cached_property
     def digest(self) -> str:

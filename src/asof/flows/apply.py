@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from asof.define.kinds import KINDS
 from asof.define.spec import Spec
-from asof.errors import BreakingChange, NotMaterialized, RegistryMoved, StateError
+from asof.errors import BreakingChange, NotMaterialized, RegistryMoved, RegistryTooNew, StateError
 from asof.flows.author import Author
 from asof.flows.plan import Plan, Receipts, Target, find_target, plan_of, production_of
 from asof.registry.fields import window_of
+from asof.registry.past import held_since
 from asof.registry.state import PROTECTED, Change, Environment, Materialized, Revision, covers
 from asof.registry.store import Registry
 
@@ -93,6 +95,12 @@ def promotion_plan(registry: Registry, source: str, target: str, *, receipts: Re
     wanted = registry.state(source)
     if wanted.corrupted:
         raise StateError(f"environment {source!r} is damaged: {', '.join(wanted.corrupted)}")
+    newer = [spec.words for spec in wanted.specs.values() if spec.kind not in KINDS]
+    if newer:
+        raise RegistryTooNew(
+            f"environment {source!r} holds what a newer asof has applied: {', '.join(newer[:8])}",
+            hint="promote it with that version",
+        )
     found = find_target(registry, target)
     # Promotion says nothing of what the target was made from.
     found = replace(found, base=None, base_revision=None, held_base=None)
@@ -117,10 +125,15 @@ def _check_base(registry: Registry, source: Environment, target: Target, wanted:
 
 
 def _behind(registry: Registry, environment: str, revision: int, now: Specs, wanted: Specs) -> list[str]:
-    """The objects that an environment has changed since a revision, and of which these are still the old ones."""
+    """The objects that an environment has changed since a revision, and of which these are still what it held."""
     before = registry.state(environment, at=revision).specs
-    changed = [key for key in {**before, **now} if _digest(before, key) != _digest(now, key)]
-    return [key for key in changed if _digest(wanted, key) == _digest(before, key)]
+    past = held_since(registry.database, environment, revision)
+    return [
+        key
+        for key in {**before, **now, **past}
+        if (digest := _digest(wanted, key)) != _digest(now, key)
+        and (digest in past.get(key, ()) or (digest is None and key not in before))
+    ]
 
 
 def _digest(specs: Specs, key: str) -> str | None:

@@ -39,8 +39,8 @@ def list_objects(state: State, kind: str | None = None) -> list[Listed]:
         of, _, name = key.partition(":")
         if kind in {None, of}:
             made.append(Listed(of, name, None, "", (), None, None, "", why))
-    order = list(KINDS)
-    return sorted(made, key=lambda each: (order.index(each.kind), each.name))
+    order = {kind: place for place, kind in enumerate(KINDS)}  # kinds of a newer asof come last
+    return sorted(made, key=lambda each: (order.get(each.kind, len(order)), each.kind, each.name))
 
 
 def _listed(state: State, spec: Spec) -> Listed:

@@ -13,8 +13,8 @@ from functools import cache, cached_property
 from typing import Any, cast
 
 from asof.define.deprecated import Deprecated
-from asof.define.kinds import KINDS, Definition
-from asof.define.spec import Spec, specs_of
+from asof.define.kinds import Definition
+from asof.define.spec import Spec, in_order, specs_of
 from asof.engines.duckdb import DuckDBEngine
 from asof.errors import InvalidExpression
 from asof.registry.lineage import (
@@ -118,9 +118,7 @@ def lineage_of(state: State, columns_of: ColumnsOf) -> Lineage:
     Raises:
         DefinitionError: objects that stand on each other in a circle.
     """
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    keys = sorted(state.specs, key=lambda key: (order[state.specs[key].kind], key))
-    specs = {key: state.specs[key] for key in keys}  # in one order, whoever has made the state
+    specs = in_order(state.specs.values())  # in one order, whoever has made the state
     return Lineage(state, object_graph(specs), column_graph(specs, columns_of), columns_of)
 
 

@@ -36,7 +36,7 @@ class Registry:
     """What has been applied. Open one with `open_registry`."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
+        self.database = database
         self.clock = clock
 
     def state(self, environment: str, *, at: int | None = None) -> State:
@@ -59,7 +59,7 @@ class Registry:
             .where(environments.c.name == environment)
             .order_by(pointers.c.kind, pointers.c.name)
         )
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(query).all()
             if not rows:
                 raise self._unknown(connection, environment)
@@ -67,14 +67,14 @@ class Registry:
 
     def revision(self, environment: str) -> int | None:
         """The revision that last changed an environment, or None when there is no such environment."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             query = select(environments.c.revision).where(environments.c.name == environment)
             return connection.execute(query).scalar()
 
     def environments(self) -> list[Environment]:
         """All environments by name."""
         columns = [environments.c[each.name] for each in fields(Environment)]
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return [Environment(*row) for row in connection.execute(select(*columns).order_by(columns[0]))]
 
     def history(self, environment: str | None = None, *, limit: int = 50) -> list[Revision]:
@@ -83,7 +83,7 @@ class Registry:
         query = select(*columns).order_by(revisions.c.number.desc()).limit(limit)
         if environment is not None:
             query = query.where(revisions.c.environment == environment)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [Revision(**{**row, "summary": cast("Any", _summary(row["summary"]))}) for row in rows]
 
@@ -96,7 +96,7 @@ class Registry:
             .group_by(objects.c.version, objects.c.fingerprint)
             .order_by(objects.c.version)
         )
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
     def commit(self, change: Change) -> int:
@@ -109,7 +109,7 @@ class Registry:
         check_unique("a change", "objects", (spec.key for spec in change.puts))
         for spec in change.puts:
             check_body(spec.kind, _parsed(spec))
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             return make(connection, change, self.clock)
 
     def remove(
@@ -121,7 +121,7 @@ class Registry:
             UnknownEnvironment: there is none. StateError: it is protected. RegistryMoved: it is no longer at the
                 revision that is expected.
         """
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             return remove_environment(connection, environment, expected, who, commit, self.clock)
 
     def materialized(self, fingerprints: Iterable[str] | None = None) -> list[Materialized]:
@@ -130,7 +130,7 @@ class Registry:
         query = select(*columns).order_by(columns[0], columns[1])
         wanted = None if fingerprints is None else sorted(set(fingerprints))
         starts = range(0, 1 if wanted is None else len(wanted), CHUNK)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             parts = [
                 query if wanted is None else query.where(columns[0].in_(wanted[start : start + CHUNK]))
                 for start in starts
@@ -140,7 +140,7 @@ class Registry:
     def record_materialized(self, intervals: Sequence[Materialized]) -> None:
         """Notes what an online store holds now; an interval with the same beginning is replaced."""
         now_us = self.clock.now_us()
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             for each in intervals:
                 same = (
                     materialized.c.fingerprint == each.fingerprint,
@@ -154,19 +154,19 @@ class Registry:
 
     def forget_materialized(self, fingerprints: Iterable[str]) -> None:
         """Notes that no store holds these versions any more."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             for each in fingerprints:
                 connection.execute(delete(materialized).where(materialized.c.fingerprint == each))
 
     def is_known(self, fingerprint: str) -> bool:
         """True when an environment points at this version, or has pointed at it."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             query = select(objects.c.digest).where(objects.c.fingerprint == fingerprint).limit(1)
             return connection.execute(query).first() is not None
 
     def close(self) -> None:
         """Closes the connections."""
-        self._database.close()
+        self.database.close()
 
     def _unknown(self, connection: Connection, environment: str) -> UnknownEnvironment:
         names = connection.execute(select(environments.c.name)).scalars().all()
@@ -176,7 +176,7 @@ class Registry:
 
 def _parsed(spec: Spec) -> object:
     try:
-        return spec.body
+        return json.loads(spec.text)
     except ValueError as error:
         raise DefinitionError(f"the body of {spec.words} is no JSON: {error}") from error
 
@@ -195,6 +195,8 @@ def _state(
             corrupted[key] = "its body is missing"
         elif digest_of(kind, name, fingerprint, body) != digest:
             corrupted[key] = "its body has not the digest that it was written with"
+        elif not (body.startswith("{") and body.endswith("}")):
+            corrupted[key] = "its body is no JSON object"
         elif f"{kind}:{name}" != key:
             corrupted[key] = f"its pointer leads to {kind}:{name}"
         else:
