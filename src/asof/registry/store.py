@@ -177,7 +177,7 @@ class Registry:
 def _parsed(spec: Spec) -> object:
     try:
         return json.loads(spec.text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DefinitionError(f"the body of {spec.words} is no JSON: {error}") from error
 
 
