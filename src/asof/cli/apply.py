@@ -11,8 +11,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asof.flows.author import Author
     from asof.flows.plan import Plan
     from asof.flows.project import Project
+    from asof.registry.store import Registry
 
 _ENV = click.option(
     "--env", "environment", default=None, help="The environment. [default: the setting `environment`]"
@@ -102,22 +104,19 @@ def rollback(
     from asof.flows.apply import rollback_plan
     from asof.flows.plan_project import carry_out, recent_receipts
 
-    opened, name = open_settings(
-        project, environment
-    )  # code that is broken must not keep anybody from going back
+    # Code that is broken must not keep anybody from going back: it is not loaded.
+    opened, name = open_settings(project, environment)
     registry = opened.registry()
     try:
         plan, found = rollback_plan(registry, name, to, receipts=lambda: recent_receipts(opened))
     finally:
         registry.close()
 
+    def change(registry: Registry, author: Author) -> int | None:
+        return make_rollback(registry, plan, found, author, force=force)
+
     def make() -> int | None:
-        return carry_out(
-            opened,
-            plan,
-            lambda registry, author: make_rollback(registry, plan, found, author, force=force),
-            message or f"back to revision {found}",
-        )
+        return carry_out(opened, plan, change, message or f"back to revision {found}")
 
     return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 
@@ -157,13 +156,11 @@ def promote(
     finally:
         registry.close()
 
+    def change(registry: Registry, author: Author) -> int | None:
+        return make_promotion(registry, plan, source, author, force=force)
+
     def make() -> int | None:
-        return carry_out(
-            opened,
-            plan,
-            lambda registry, author: make_promotion(registry, plan, source, author, force=force),
-            message or f"from {source}",
-        )
+        return carry_out(opened, plan, change, message or f"from {source}")
 
     return _carry_out(opened, plan, make, plan_id=plan_id, yes=yes, as_json=as_json)
 

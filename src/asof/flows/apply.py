@@ -87,8 +87,9 @@ def promotion_plan(registry: Registry, source: str, target: str, *, receipts: Re
     """The plan that points `target` at what `source` points at.
 
     Raises:
-        UnknownEnvironment: one of the two is not there. StateError: an environment onto itself, one that is damaged,
-            or one that was made from `target` before that last moved: it would undo what came in between.
+        UnknownEnvironment: one of the two is not there. StateError: an environment onto itself, or a damaged one.
+        RegistryTooNew: it holds what only a newer asof knows. RegistryMoved: `target` has changed an object since, and
+            the source still holds what it was before: promoting would undo that.
     """
     if source == target:
         raise StateError(f"environment {source!r} cannot be promoted to itself")
