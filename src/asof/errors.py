@@ -13,6 +13,7 @@ AsofError
 │   ├── RegistryMoved                           somebody else applied since the plan was made
 │   ├── RegistryTooNew                          a newer asof has written the registry
 │   ├── NotMaterialized                         a version would be served that no store holds yet
+│   ├── Refused                                 a service's policy refuses to answer with what there is
 │   └── BreakingChange                          what somebody reads would be gone; refused unless forced
 ├── DataError              (ValueError)         rows and files
 │   ├── MissingColumn      (KeyError)           a column that the data does not have
@@ -130,6 +131,12 @@ class NotMaterialized(StateError):
     """A protected environment would point at a version that is to be served and that no online store holds."""
 
     code = "not_materialized"
+
+
+class Refused(StateError):
+    """A service's policy refuses the answer: an entity is missing in a view, or a view is stale."""
+
+    code = "refused"
 
 
 class BreakingChange(StateError):

@@ -1,8 +1,8 @@
 """The one door to Numba: kernels that compile at their first call, cached on disk, and run without the GIL.
 
 `@kernel` marks a function over NumPy arrays. Numba itself is imported when the first kernel is called, so a
-path that computes nothing never pays for it. A kernel may call kernels of the same file (a change there then
-renews the cache of all of them). `on_compile` lets a flow tell its user why the first run takes longer.
+path that computes nothing never pays for it. A kernel may call other kernels by their names; a change in the file of
+one renews the cache of all that call it. `on_compile` lets a flow tell its user why the first run takes longer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import RLock
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -55,14 +56,30 @@ class Kernel(Generic[P, R]):
         numba: Any = importlib.import_module("numba")
         code = self.function.__code__
         scope = dict(self.function.__globals__)
-        for name in code.co_names:
-            if isinstance(scope.get(name), Kernel):
-                scope[name] = scope[name].compiled()
+        for callee in self._callees():
+            scope[callee.__name__] = callee.compiled()
         plain = types.FunctionType(code, scope, self.function.__name__, self.function.__defaults__)
         plain.__module__ = self.function.__module__
         plain.__qualname__ = self.function.__qualname__
         made = numba.njit(nogil=True, cache=True, error_model="numpy")(plain)
+        self._depend_on_callees(made)
         return self._announcing(made)
+
+    def _callees(self) -> list[Kernel[Any, Any]]:
+        scope = self.function.__globals__
+        named = (scope.get(name) for name in self.function.__code__.co_names)
+        return [each for each in named if isinstance(each, Kernel)]
+
+    def files(self) -> set[str]:
+        """The files of this function and of every kernel that it calls."""
+        return {self.function.__code__.co_filename}.union(*(callee.files() for callee in self._callees()))
+
+    def _depend_on_callees(self, made: Any) -> None:
+        """Numba renews its cache when the kernel's own file changes; those of the kernels that it calls count too."""
+        cache = made._cache  # noqa: SLF001 - Numba has no other way to say what a cache depends on
+        if len(files := self.files()) > 1:
+            stamps = tuple((Path(file).stat().st_mtime, Path(file).stat().st_size) for file in sorted(files))
+            cache._cache_file._source_stamp = stamps  # noqa: SLF001
 
     def _announcing(self, made: Any) -> Any:
         cache = made._cache  # noqa: SLF001 - the one place where Numba says whether a kernel is on disk

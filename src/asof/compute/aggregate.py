@@ -19,6 +19,7 @@ from asof.compute.arrays import Array, Bools, Floats, Ints
 from asof.compute.arrow import FLOAT64, INT64, Column, physical_to_arrow
 from asof.compute.arrow_ops import offsets_of
 from asof.compute.feature_types import sum_dtype
+from asof.compute.finish import finish_ratio
 from asof.compute.sketch import bucket_numbers, bucket_values, hash_dictionary, hash_numbers
 from asof.compute.sort import take
 from asof.compute.states import Aggregate, Count, DecayedSum, Extreme, Mean, Moments, State, Sum
@@ -317,13 +318,14 @@ def _quantile(folder: Folder) -> Result:
 
 def _ratio(folder: Folder) -> Result:
     over, under = (_part(part, folder) for part in folder.feature.parts)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        values = over.numbers / under.numbers
-    ok = over.valid & under.valid & (under.values != 0)
-    empty = dict(folder.feature.params).get("empty")
-    if empty is None:
-        return Result(FLOAT64, values, ok)
-    return Result(FLOAT64, np.where(ok, values, float(empty)), np.ones(folder.size, np.bool_))
+    empty = float(dict(folder.feature.params).get("empty", np.nan))
+    values, valid = np.empty(folder.size), np.empty(folder.size, np.bool_)
+    finish_ratio(_numbers(over), over.valid, _numbers(under), under.valid, empty, values, valid)
+    return Result(FLOAT64, values, valid)
+
+
+def _numbers(column: Column) -> Floats:
+    return np.ascontiguousarray(column.numbers, np.float64)
 
 
 def _part(part: Feature, folder: Folder) -> Column:

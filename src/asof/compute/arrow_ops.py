@@ -72,3 +72,9 @@ def offsets_of(lengths: Ints) -> Any:
     offsets = np.zeros(lengths.size + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     return pa.array(offsets)
+
+
+def signed(column: pa.Array) -> pa.Array:
+    """64-bit numbers as int64 with the same bits; null where the column is null."""
+    bits = np.ascontiguousarray(filled(column, 0)).view(np.int64)
+    return pa.array(bits, mask=~valid_mask(column))

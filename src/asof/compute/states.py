@@ -18,11 +18,15 @@ from typing import Protocol
 import numpy as np
 
 from asof.compute.arrays import Array, Bools, Floats, Ints
+from asof.compute.finish import finish_mean, finish_moments
 from asof.errors import NumericOverflow
 
 State = dict[str, Array]
 Finished = tuple[Array, Bools]
-_MEAN_MIN, _VAR_MIN = 1, 2
+
+
+def _empty(n: Ints) -> tuple[Floats, Bools]:
+    return np.empty(n.size, np.float64), np.empty(n.size, np.bool_)
 
 
 class Aggregate(Protocol):
@@ -107,9 +111,9 @@ class Mean:
         return {**self._count.merge(left, right), **self._sum.merge(left, right)}
 
     def finish(self, state: State) -> Finished:
-        n = state["n"]
-        scaled = np.maximum(n, 1).astype(np.float64) * 10.0**self.scale
-        return state["sum"] / scaled, n >= _MEAN_MIN
+        values, valid = _empty(state["n"])
+        finish_mean(state["n"], state["sum"], 10.0**self.scale, values, valid)
+        return values, valid
 
 
 class Extreme:
@@ -162,9 +166,9 @@ class Moments:
         return {"n": n, "mean": mean, "m2": m2}
 
     def finish(self, state: State) -> Finished:
-        n = state["n"]
-        variance = state["m2"] / np.maximum(n - 1, 1)
-        return (np.sqrt(variance) if self.root else variance), n >= _VAR_MIN
+        values, valid = _empty(state["n"])
+        finish_moments(state["n"], state["m2"], self.root, values, valid)
+        return values, valid
 
 
 @dataclass(frozen=True)

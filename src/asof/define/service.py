@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
 
+from asof.clock import parse_duration
 from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
 from asof.define.feature_view import FeatureRef, FeatureView
-from asof.define.names import check_name, check_people, check_unique
+from asof.define.names import check_choice, check_name, check_people, check_unique
 from asof.define.place import Placed
 from asof.define.request_feature import RequestFeature
 from asof.define.source import Events, Union
-from asof.errors import DefinitionError
+from asof.define.window import Duration
+from asof.errors import DefinitionError, UnknownName, did_you_mean
 from asof.types import DType
 
 Item = FeatureView | FeatureRef | RequestFeature
+Value = bool | int | float | str
+Policy = Literal["serve", "null", "default", "refuse"]
+POLICIES = ("serve", "null", "default", "refuse")
 
 
 @dataclass(frozen=True, init=False)
@@ -26,14 +33,23 @@ class FeatureService(Placed):
     spine then carries the source's columns (semantics in docs/concepts/time-and-value.md). Where windows have
     several sources, `own_row` names the one that the row belongs to.
 
+    What a read from the online store does with a value that is not what it seems, in `on_missing` (the view has no record
+    of the entity) and `on_stale` (the view's watermark is older than `max_age`): `"serve"` it as it is (of a missing
+    entity: what its empty windows hold), make it `"null"`, put the column's value in `defaults` in its place
+    (`"default"`; null where there is none), or `"refuse"` the whole read. Either way the answer marks it.
+
     Raises:
         DefinitionError: nothing in it, two columns of one name, two entities that give one key column
-            different types, or an own row whose source is not clear.
+            different types, an own row whose source is not clear, or a policy that is none.
     """
 
     name: str
     features: tuple[FeatureRef | RequestFeature, ...]
     own_row: Events | Union | None = None
+    on_missing: str = "serve"
+    on_stale: str = "serve"
+    max_age_us: int | None = None
+    defaults: tuple[tuple[str, Value], ...] = ()
     owner: str = field(default="", compare=False)
     description: str = field(default="", compare=False)
     tags: tuple[str, ...] = field(default=(), compare=False)
@@ -45,6 +61,10 @@ class FeatureService(Placed):
         features: Sequence[Item],
         *,
         own_row: bool | Events | Union = False,
+        on_missing: Policy = "serve",
+        on_stale: Policy = "serve",
+        max_age: Duration | None = None,
+        defaults: Mapping[str, Value] | None = None,
         owner: str = "",
         description: str = "",
         tags: Sequence[str] = (),
@@ -58,6 +78,10 @@ class FeatureService(Placed):
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "features", flat)
         object.__setattr__(self, "own_row", _own_source(where, self.refs, own_row))
+        object.__setattr__(self, "on_missing", check_choice(where, "on_missing", on_missing, POLICIES))
+        object.__setattr__(self, "on_stale", check_choice(where, "on_stale", on_stale, POLICIES))
+        object.__setattr__(self, "max_age_us", None if max_age is None else parse_duration(max_age))
+        object.__setattr__(self, "defaults", _checked_defaults(where, names, defaults))
         object.__setattr__(self, "owner", owner)
         object.__setattr__(self, "description", description)
         object.__setattr__(self, "tags", tuple(tags))
@@ -93,12 +117,32 @@ class FeatureService(Placed):
         """The columns that a request has to bring for the request features."""
         return self._request_types(f"feature service {self.name!r}")
 
+    @cached_property
+    def key_kinds(self) -> dict[str, str]:
+        """The key columns that a read brings, with the kinds of their types."""
+        return {name: dtype.kind for entity in self.entities for name, dtype in entity.keys}
+
     def _request_types(self, where: str) -> dict[str, DType]:
         pairs = [pair for item in self.features if isinstance(item, RequestFeature) for pair in item.request]
         return _one_type(where, "request column", pairs)
 
     def _key_types(self, where: str) -> dict[str, DType]:
         return _one_type(where, "key column", [pair for entity in self.entities for pair in entity.keys])
+
+
+def _checked_defaults(
+    where: str, names: Sequence[str], defaults: Mapping[str, Value] | None
+) -> tuple[tuple[str, Value], ...]:
+    for name, value in (defaults or {}).items():
+        if name not in names:
+            raise UnknownName(
+                f"{where}: defaults name {name!r}, which is no column",
+                hint=did_you_mean(name, names),
+                column=name,
+            )
+        if not isinstance(value, bool | int | float | str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(f"{where}: the default of {name!r} is no plain value")
+    return tuple((defaults or {}).items())
 
 
 def _flatten(where: str, features: Sequence[Item]) -> tuple[FeatureRef | RequestFeature, ...]:

@@ -22,7 +22,20 @@ from duckdb import DuckDBPyConnection
 from asof.compute.arrays import Ints
 from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
 from asof.engines import expression, files, tables
-from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, PART, PLACE, KeyFilter, Scan, Snapshot
+from asof.engines.scan import (
+    DELETED,
+    EVENT,
+    HASH,
+    KEY,
+    KEY_HIGH,
+    KEY_LOW,
+    KNOWN,
+    PART,
+    PLACE,
+    KeyFilter,
+    Scan,
+    Snapshot,
+)
 from asof.errors import (
     AsofError,
     BackendError,
@@ -328,7 +341,7 @@ class DuckDBEngine:
             self._check_columns(f"{where}: predicate", text, found.columns)
             picked.append(f"({text}\n) AS p{i}")
         if source.key is not None:
-            picked += self._key_columns(where, source, found.columns)
+            picked += self._key_columns(where, source, found.columns, digests=scan.digests)
         if scan.partitions > 1:
             picked.append(f"{_part_sql(', '.join(keys), scan.partitions)} AS {PART}")
         relation = found.sql
@@ -376,12 +389,19 @@ class DuckDBEngine:
         self._check_columns(f"{where}: entity key", sql, columns)
         return f"({sql}\n)::{wanted}"
 
-    def _key_columns(self, where: str, source: Events, columns: dict[str, pa.DataType]) -> list[str]:
+    def _key_columns(
+        self, where: str, source: Events, columns: dict[str, pa.DataType], *, digests: bool
+    ) -> list[str]:
         name = str(source.key)
         self._need(where, name, columns)
         exact = pa.types.is_integer(columns[name])
         number = f"{quote(name)}::BIGINT" if exact else f"hash({quote(name)}::VARCHAR)"
         picked = [f"{number} AS {HASH}", f"{quote(name)}::{'BIGINT' if exact else 'VARCHAR'} AS {KEY}"]
+        if digests and exact:
+            picked += [f"{quote(name)}::BIGINT AS {KEY_LOW}", f"0::BIGINT AS {KEY_HIGH}"]
+        elif digests:
+            for half, column in (("lower", KEY_LOW), ("upper", KEY_HIGH)):
+                picked.append(f"md5_number_{half}({quote(name)}::VARCHAR) AS {column}")
         if source.deleted is not None:
             self._check_columns(f"{where}: deleted", source.deleted, columns)
             picked.append(f"coalesce(({source.deleted}\n), false) AS {DELETED}")
@@ -398,6 +418,10 @@ class DuckDBEngine:
         tests: list[str] = []
         if scan.event_range is not None:
             tests.append(_range_sql(source.event_time, columns[source.event_time], scan.event_range))
+        if scan.known_range is not None:
+            name, (lo, hi) = source.known_at or source.event_time, scan.known_range
+            delayed = 0 if source.known_at else source.delay_us
+            tests.append(_range_sql(name, columns[name], (lo - delayed, hi - delayed)))
         for sql, filtered in zip(keys, scan.key_filters, strict=False):
             if filtered is not None:
                 tests.append(_key_filter_sql(sql, filtered))

@@ -15,6 +15,7 @@ from asof.types import DType
 EVENT, KNOWN = "event_us", "known_us"
 KEY, HASH, DELETED = "event_key", "event_hash", "deleted"
 PART, PLACE = "part", "place"
+KEY_LOW, KEY_HIGH = "event_key_low", "event_key_high"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Scan:
 
     The result's columns: `k0..` entity keys, `event_us`, `known_us` (where the source has a known-at column),
     `event_key`, `event_hash` and `deleted` (where it has a key), `v0..` values, `p0..` predicates, and `part`
-    (where partitions > 1), in the source's own order of rows (by `sequence` where it has one).
+    (where partitions > 1), in the source's own order of rows (by `sequence` where it has one). With `digests` also
+    `event_key_low` and `event_key_high`, 128 bits that stand for the event key: a number itself and 0, or the MD5 of a
+    text.
 
     Args:
         source: the source and how its columns are mapped.
@@ -45,6 +48,7 @@ class Scan:
         more than needed.
         key_filters: only rows with such keys, one for each entity key or none at all; a hint as well.
         partitions: number of hash partitions of the entity keys to tell in `part`.
+        known_range: only rows known in `[lo, hi)`; a hint like `event_range`.
         places: tell in `place` where each row stands, for `fetch`, if the source can find rows again.
     """
 
@@ -56,6 +60,8 @@ class Scan:
     key_filters: tuple[KeyFilter | None, ...] = ()
     partitions: int = 1
     places: bool = False
+    known_range: tuple[int, int] | None = None
+    digests: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from asof.compute.arrays import EMPTY_INTS, Ints
 from asof.compute.arrow_ops import different, places, taken
 from asof.define.source import Events, InMemory, Mapped, parts_of
-from asof.engines.scan import KEY, Engine, Scan
+from asof.engines.scan import KEY, KEY_HIGH, KEY_LOW, Engine, Scan
 from asof.errors import DataError, MissingColumn, WrongType
 from asof.flows.groups import Group
 from asof.flows.spine import Spine
@@ -26,6 +26,7 @@ class OwnTable:
     values: dict[str, pa.ChunkedArray]
     predicates: dict[str, pa.ChunkedArray]
     keys: pa.ChunkedArray | None
+    digests: tuple[pa.ChunkedArray, pa.ChunkedArray] | None = None
 
     def take(self, rows: Ints) -> OwnTable:
         """The own rows of some spine rows."""
@@ -56,7 +57,7 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
     asked = replace(group, read_too=())
     columns, predicates = asked.columns, asked.predicates
     key_sql = tuple((name, dtype) for name, dtype in group.entity.keys)
-    scan = Scan(Mapped(source), key_sql, columns, predicates)
+    scan = Scan(Mapped(source), key_sql, columns, predicates, digests=source.key is not None)
     try:
         types, batches = engine.read(scan, max(spine.size, 1))
         table = pa.Table.from_batches(batches, types)
@@ -73,7 +74,9 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
     tests = dict.fromkeys(group.predicates, nobody_asks.cast(pa.bool_()))
     values |= {name: table[f"v{i}"] for i, name in enumerate(columns)}
     tests |= {sql: table[f"p{i}"] for i, sql in enumerate(predicates)}
-    return OwnTable(values, tests, table[KEY] if source.key is not None else None)
+    if source.key is None:
+        return OwnTable(values, tests, None)
+    return OwnTable(values, tests, table[KEY], (table[KEY_LOW], table[KEY_HIGH]))
 
 
 def _as_spine(engine: Engine, group: Group, spine: Spine) -> Events:

@@ -24,11 +24,21 @@ from asof.flows.check import Finding, check_project
 from asof.flows.deprecations import warn_deprecated
 from asof.flows.feature_columns import Progress
 from asof.flows.load import Definitions, check_patterns, load_modules
+from asof.flows.online import (
+    Materialization,
+    materialize_project,
+    online_views_of,
+    open_online_store,
+    open_reader,
+    plan_materialization,
+)
 from asof.flows.plan import Plan
 from asof.flows.plan_project import apply_project, plan_project
+from asof.flows.read_online import OnlineReader
 from asof.flows.result import TrainingSet
 from asof.flows.spine import SpineLike
 from asof.flows.training_set import Immature, Request, Resources, build_training_set, service_of
+from asof.online.store import OnlineStore
 from asof.registry.store import Registry, open_registry
 from asof.settings import machine_memory_bytes, usable_cores
 from asof.usage import LedgerMeter, Meter, NullMeter
@@ -132,7 +142,7 @@ class Project:
         engine = self.engine()
         try:
             with self.meter.run("training_set", labels={"service": found.name}) as run:
-                return build_training_set(engine, request, self._resources(), run, progress or _quiet)
+                return build_training_set(engine, request, self.resources(), run, progress or _quiet)
         finally:
             engine.close()
 
@@ -190,6 +200,50 @@ class Project:
         """
         return apply_project(self, plan, force=force, message=message)
 
+    def online(self, *, store: OnlineStore | None = None) -> OnlineReader:
+        """A reader of the project's services from the online store; close it when done.
+
+        Args:
+            store: another store than that of the settings; a project in memory has to name one.
+
+        Raises:
+            StateError: a project in memory, and no store. BackendError, MissingExtra: the store cannot be opened.
+        """
+        return open_reader(self, store)
+
+    def materialize(
+        self,
+        views: Iterable[str] | None = None,
+        *,
+        until: datetime | None = None,
+        whole: bool = False,
+        store: OnlineStore | None = None,
+        progress: Progress | None = None,
+    ) -> Materialization:
+        """Brings what became known before `until` into the online store, from where the last run ended.
+
+        A run that fails moves no watermark, and running it again gives the same records.
+
+        Args:
+            views: names of views; default: those that say `online=True` and those of services.
+            until: the new watermark; default: now.
+            whole: make the records anew from the whole history (a backfill).
+            store: another store than that of the settings; a project in memory has to name one.
+            progress: called with (stage, asset, done, total).
+
+        Raises:
+            DataError: `until` lies in the future, or the history is not as it must be. UnknownName: no such view.
+            BackendError: the engine or the store failed.
+        """
+        found = online_views_of(self, views)
+        opened = store or open_online_store(self)
+        try:
+            steps = plan_materialization(self, found, opened, until, whole=whole)
+            return materialize_project(self, steps, opened, progress or _quiet)
+        finally:
+            if store is None:
+                opened.close()
+
     def get_service(self, name: str) -> FeatureService:
         """The feature service of a name; raises UnknownName."""
         return cast("FeatureService", self.definitions.get("feature_service", name))
@@ -204,14 +258,15 @@ class Project:
 
     @cached_property
     def _database(self) -> DuckDBPyConnection:
-        resources = self._resources()
+        resources = self.resources()
         return open_database(
             threads=resources.threads,
             memory_bytes=int(resources.memory_bytes * _ENGINE_SHARE),
             spill_dir=Path(resources.spill_dir),
         )
 
-    def _resources(self) -> Resources:
+    def resources(self) -> Resources:
+        """With what a flow of this project may work."""
         now_us = self.clock.now_us()
         if self.config is None:
             memory = int(machine_memory_bytes() * 0.7)

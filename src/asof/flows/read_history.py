@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from asof.compute import record
 from asof.compute.arrays import Bools, Ints
-from asof.compute.arrow_ops import different, filled, ints, kept, places, valid_mask
+from asof.compute.arrow_ops import different, filled, ints, kept, places, signed, valid_mask
 from asof.compute.entity_index import EntityIndex
 from asof.compute.history import Part
 from asof.compute.revise import EventKeys
 from asof.define.source import Mapped
 from asof.define.window import END_US
-from asof.engines.scan import DELETED, EVENT, HASH, KEY, KNOWN, KeyFilter, Scan
+from asof.engines.scan import DELETED, EVENT, HASH, KEY, KEY_HIGH, KEY_LOW, KNOWN, KeyFilter, Scan
 
 BATCH_ROWS = 500_000
 _FEW_KEYS = 64
@@ -69,6 +70,8 @@ class _Rows:
         for name in batch.schema.names:
             if (name[0] in "vp" and name[1:].isdigit()) or name in {HASH, KEY}:
                 self.chunks.setdefault(name, []).append(batch.column(name))
+            elif name in {KEY_LOW, KEY_HIGH}:
+                self.chunks.setdefault(name, []).append(signed(batch.column(name)))
 
     def part(self, scan: Scan, types: pa.Schema, own_keys: pa.Array | None) -> Part:
         """All rows as a part of a history."""
@@ -81,7 +84,7 @@ class _Rows:
             group=_joined(self.group),
             event=_joined(self.event),
             known=_joined(self.known) if KNOWN in types.names or self.delay_us else None,
-            values={name: columns[f"v{i}"] for i, name in enumerate(scan.values)},
+            values={name: columns[f"v{i}"] for i, name in enumerate(scan.values)} | _digests(self.chunks, types),
             predicates={sql: columns[f"p{i}"] for i, sql in enumerate(scan.predicates)},
             keys=_event_keys(columns) if self.keyed and HASH in columns else None,
             deleted=np.concatenate(self.deleted) if self.deleted else None,
@@ -136,6 +139,16 @@ def count_batch(stats: ReadStats, batch: pa.RecordBatch, key_columns: int) -> No
     stats.without_event_time += batch.column(EVENT).null_count
     if KNOWN in batch.schema.names:
         stats.without_known_at += batch.column(KNOWN).null_count
+
+
+def _digests(chunks: dict[str, list[pa.Array]], types: pa.Schema) -> dict[str, pa.ChunkedArray]:
+    """The two halves of the event keys under the names that records know, where the scan gives them."""
+    halves = {KEY_LOW: record.KEY_LOW, KEY_HIGH: record.KEY_HIGH}
+    return {
+        kept_as: pa.chunked_array(chunks.get(name, []), pa.int64())
+        for name, kept_as in halves.items()
+        if name in types.names
+    }
 
 
 def _joined(parts: list[Ints]) -> Ints:

@@ -1,0 +1,353 @@
+"""Online reads: the features of entities as of now, from the store, by the arithmetic of training.
+
+The way of a read: keys to bytes, records from the store, one kernel for everything that is a plain number
+(`compute/fold_records.py`), `aggregate.evaluate` over the same records for the rest, request features, the service's
+policy. What does not change from read to read is prepared once (`online_service.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import accumulate
+from time import monotonic
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from asof.clock import Clock, to_us
+from asof.compute.aggregate import evaluate
+from asof.compute.arrays import Array, Bools, Ints
+from asof.compute.arrow import arrow_type, to_column
+from asof.compute.fold_records import DONE, EARLY, MISSING, OVERFLOW, PRESENT, SMALL, STALE, fold_records
+from asof.compute.own_history import with_own_rows
+from asof.compute.record import Layout, bad_record, unpack_history
+from asof.compute.secondary import evaluate_map
+from asof.compute.windows import Locator, Queries
+from asof.define.request_feature import EVENT_TIME, RequestFeature
+from asof.define.service import FeatureService
+from asof.define.window import END_US
+from asof.engines.scan import Engine
+from asof.errors import DataError, LimitError, NotMaterialized, NumericOverflow, UnknownName, did_you_mean
+from asof.flows.answer import Answer, Freshness
+from asof.flows.online_policy import apply_policy
+from asof.flows.online_request import Asked, ask
+from asof.flows.online_service import OnlineService, ServiceInfo, describe_service, online_views, prepare
+from asof.flows.own_request import OwnColumns, OwnRequest
+from asof.flows.request import request_column
+from asof.online.codec import Meta
+from asof.online.store import META_KEY, OnlineStore
+
+MAX_ENTITIES = 10_000
+_META_S = 1.0
+_NO_OWN = np.zeros((2, 0), np.int64)
+_NO_MARKS = np.zeros((1, 0), np.bool_)
+
+
+@dataclass
+class _Scratch(threading.local):
+    """Room for the rows of a read, one for each thread; it grows and is kept."""
+
+    cells: Ints = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    marks: Bools = field(default_factory=lambda: np.empty((0, 0), np.bool_))
+
+    def room(self, cells: int, marks: int, width: int) -> tuple[Ints, Bools]:
+        """Arrays of at least these sizes."""
+        if self.cells.shape[0] < cells or self.cells.shape[1] < width:
+            shape = max(cells, self.cells.shape[0]), max(width, self.cells.shape[1])
+            self.cells = np.empty(shape, np.int64)
+        if self.marks.shape[0] < marks or self.marks.shape[1] < width:
+            shape = max(marks, self.marks.shape[0]), max(width, self.marks.shape[1])
+            self.marks = np.empty(shape, np.bool_)
+        return self.cells, self.marks
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A service, what the store says of its views, and until when that is believed."""
+
+    made: OnlineService
+    metas: Mapping[str, Meta]
+    stale_before: Ints
+    own: tuple[OwnRequest | None, ...]
+    request: dict[str, Any]
+
+
+class OnlineReader:
+    """Reads services from an online store; safe to call from several threads.
+
+    Made by `Project.online()`.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, FeatureService],
+        store: OnlineStore,
+        clock: Clock,
+        engine: Engine,
+        *,
+        max_entities: int = MAX_ENTITIES,
+    ) -> None:
+        self.store, self.clock, self.max_entities = store, clock, max_entities
+        self._services, self._engine = dict(services), engine
+        self._ready: dict[str, tuple[_Ready, float]] = {}
+        self._scratch = _Scratch()
+        self._lock = threading.Lock()
+
+    @property
+    def embedded(self) -> bool:
+        """True where a read takes microseconds, so that it may run in an event loop."""
+        return self.store.capabilities.embedded
+
+    def services(self) -> tuple[str, ...]:
+        """The names of the services that can be read."""
+        return tuple(sorted(self._services))
+
+    def describe(self, service: str) -> ServiceInfo:
+        """What a client has to know of a service.
+
+        Raises:
+            UnknownName: there is no such service. NotMaterialized: the store holds nothing of one of its views.
+        """
+        ready = self._get(service)
+        types = [(name, dtype) for name, dtype in ready.made.service.request.items()]
+        own = [(name, to_column("own", pa.array([], arrow)).dtype) for name, arrow in _own_needed(ready)]
+        return describe_service(ready.made, list(dict([*types, *own]).items()), ready.metas)
+
+    def read(
+        self,
+        service: str,
+        entities: Mapping[str, Sequence[Any]],
+        request: Mapping[str, Sequence[Any]] | None = None,
+        at: datetime | None = None,
+    ) -> Answer:
+        """The service's features of entities, as of now or of a given instant.
+
+        Shape: key columns of n values each -> n rows; see `Answer`.
+
+        Args:
+            service: its name.
+            entities: key column -> values.
+            request: request column -> values: what request features and the own row need.
+            at: the instant; not older than the records allow.
+
+        Empty/null/late: an entity that a view has no record of has empty-window values and is marked missing, and so is
+        one with a null key.
+
+        Raises:
+            UnknownName: no such service or column. MissingColumn, WrongType: a column that is not as it has to be.
+            LimitError: too many entities. NotMaterialized: the store holds nothing of a view. DataError: the instant is
+            older than the records allow. Refused: by the service's policy. BackendError: the store failed.
+        """
+        ready = self._get(service)
+        at_us = self.clock.now_us() if at is None else to_us(at)
+        asked = ask(ready.made.service, ready.request, entities, request, limit=self.max_entities)
+        return self._read(ready, asked, at_us)
+
+    async def read_async(
+        self,
+        service: str,
+        entities: Mapping[str, Sequence[Any]],
+        request: Mapping[str, Sequence[Any]] | None = None,
+        at: datetime | None = None,
+    ) -> Answer:
+        """The same as `read`: in the event loop where the store is embedded, else in a thread."""
+        if self.embedded:
+            return self.read(service, entities, request, at)
+        return await asyncio.to_thread(self.read, service, entities, request, at)
+
+    def check(self) -> None:
+        """Nothing, when every service can be read.
+
+        Raises:
+            NotMaterialized, BackendError: one cannot.
+        """
+        for name in self._services:
+            self._get(name)
+
+    def close(self) -> None:
+        """Lets go of the store."""
+        self.store.close()
+
+    def _get(self, name: str) -> _Ready:
+        found = self._ready.get(name)
+        if found is not None and monotonic() < found[1]:
+            return found[0]
+        service = self._services.get(name)
+        if service is None:
+            hint = did_you_mean(name, self._services) or "no service can be read"
+            raise UnknownName(f"no feature service {name!r}", hint=hint, name=name)
+        metas = self._metas(service)
+        if found is not None and all(
+            metas.get(key) is not None and metas[key].layout == meta.layout
+            for key, meta in found[0].metas.items()
+        ):
+            made, own, types = found[0].made, found[0].own, found[0].request
+        else:
+            made = prepare(service, metas)
+            own = tuple(
+                OwnRequest(self._engine, service, view, layout) if view.own else None
+                for view, layout in zip(made.views, made.layouts, strict=True)
+            )
+            types = {n: arrow_type(d) for n, d in service.request.items()}
+            types |= dict(pair for each in own if each is not None for pair in each.needed)
+        age_us = service.max_age_us
+        limits = [
+            END_US if age_us is None else metas[view.namespace].watermark_us + age_us for view in made.views
+        ]
+        ready = _Ready(made, metas, np.array(limits, np.int64), own, types)
+        self._ready[name] = ready, monotonic() + _META_S
+        return ready
+
+    def _metas(self, service: FeatureService) -> dict[str, Meta]:
+        names = list(dict.fromkeys(view.namespace for view in online_views(service)[0]))
+        found = self.store.get([(name, [META_KEY]) for name in names])
+        return {name: Meta.parse(data) for name, data in zip(names, found, strict=True) if data is not None}
+
+    def _read(self, ready: _Ready, asked: Asked, at_us: int) -> Answer:
+        made, n = ready.made, asked.size
+        plan, views = made.plan, len(made.views)
+        records = self.store.get([(view.namespace, asked.keys[view.view.entity]) for view in made.views])
+        if asked.without_key:
+            _drop_without_key(records, made, asked)
+        lengths = [0 if record is None else len(record) for record in records]
+        offsets = np.fromiter(accumulate(lengths, initial=0), np.int64, len(lengths) + 1)
+        data = np.frombuffer(b"".join([record for record in records if record is not None]), np.uint8)
+        now = np.zeros(1 + views, np.int64)
+        now[0] = at_us
+        if made.service.max_age_us is not None:
+            now[1:] = ready.stale_before < at_us
+        own_columns, own, own_marks = self._own_rows(ready, asked, at_us)
+        out = np.zeros((plan.out_rows, n), np.int64)
+        ok = np.zeros((plan.out_rows, n), np.bool_)
+        status = np.zeros((plan.out_rows, n), np.uint8)
+        info = np.zeros((views * n, 2), np.int64)
+        width, edges = 64, plan.edges_at(at_us)
+        while True:
+            cells, marks = self._scratch.room(plan.cell_rows, plan.mark_rows, width)
+            code = fold_records(
+                data, offsets, plan.plan, plan.numbers, now, edges, own, own_marks, cells, marks, out, ok, status,
+                info,
+            )  # fmt: skip
+            if code != SMALL:
+                break
+            width = 2 * int(info[0, 0])
+        if code != DONE:
+            _check(code, data, offsets, made, at_us)
+        freshness = tuple(
+            Freshness(view.name, ready.metas[view.namespace].watermark_us, info[v * n : (v + 1) * n, 0])
+            for v, view in enumerate(made.views)
+        )
+        answer = Answer(
+            made.service.name, at_us, made.service.names, made.row_dtypes[: made.width],
+            out[: made.width].T, ok[: made.width].T, status[: made.width].T, {}, freshness,
+            made.row_views[: made.width],
+        )  # fmt: skip
+        if made.others or len(made.row_names) > made.width or -1 in answer.view_of:
+            answer = _complete(answer, ready, asked, (data, offsets, out, ok, status, info, now), own_columns)
+        return apply_policy(made.service, answer)
+
+    def _own_rows(
+        self, ready: _Ready, asked: Asked, at_us: int
+    ) -> tuple[list[OwnColumns | None], Ints, Bools]:
+        if not ready.made.plan.any_own:
+            return [], _NO_OWN, _NO_MARKS
+        at = np.full(asked.size, at_us, np.int64)
+        table = asked.table(at)
+        with self._lock:  # one engine, one request at a time
+            made = [None if own is None else own.make(table, at) for own in ready.own]
+        cells = [
+            each.cells(layout)
+            for each, layout in zip(made, ready.made.layouts, strict=True)
+            if each is not None
+        ]
+        return made, np.concatenate([own for own, _ in cells]), np.concatenate([marks for _, marks in cells])
+
+
+_Folded = tuple[Any, Ints, Ints, Bools, Any, Ints, Ints]
+
+
+def _own_needed(ready: _Ready) -> list[tuple[str, pa.DataType]]:
+    return [pair for own in ready.own if own is not None for pair in own.needed]
+
+
+def _drop_without_key(records: list[bytes | None], made: OnlineService, asked: Asked) -> None:
+    for v, view in enumerate(made.views):
+        for e in asked.without_key.get(view.view.entity, ()):
+            records[v * asked.size + e] = None
+
+
+def _check(code: int, data: Any, offsets: Ints, made: OnlineService, at_us: int) -> None:
+    if code == OVERFLOW:
+        raise NumericOverflow(
+            f"service {made.service.name!r}: a sum does not fit 64 bits",
+            hint="use a smaller decimal scale, or sum a float column",
+        )
+    if code == EARLY:
+        raise DataError(
+            f"service {made.service.name!r}: the records do not reach back to the instant that is asked",
+            hint="ask for a later instant, or set online.history and backfill",
+            at_us=at_us,
+        )
+    raise bad_record(data, offsets, code)
+
+
+def _complete(
+    answer: Answer, ready: _Ready, asked: Asked, folded: _Folded, own: list[OwnColumns | None]
+) -> Answer:
+    """The answer with what the kernels do not give: text, lists and maps, and request features."""
+    made = ready.made
+    data, offsets, out, ok, status, info, now = folded
+    n = asked.size
+    columns: dict[int, pa.Array] = {}
+    histories: dict[int, Locator] = {}
+    for v, i in made.others:
+        if v not in histories:
+            mine = slice(int(v * n), int((v + 1) * n) + 1)
+            histories[v] = _locator(
+                data, offsets[mine], made.layouts[v], answer.at_us, own[v] if own else None
+            )
+        feature, row = made.views[v].features[i], made.views[v].rows[i]
+        there = histories[v]
+        columns[row] = evaluate_map(feature, there) if feature.by else evaluate(feature, there).to_arrow()
+        missing = info[v * n : (v + 1) * n, 1] == 0
+        ok[row] = ~np.asarray(columns[row].is_null().to_numpy(zero_copy_only=False), np.bool_)
+        worth = np.where(now[1 + v], STALE, np.where(ok[row], PRESENT, 1))
+        status[row] = np.where(missing, MISSING, worth)
+    whole = Answer(
+        answer.service, answer.at_us, made.row_names, made.row_dtypes, out[: len(made.row_names)].T,
+        ok[: len(made.row_names)].T, status[: len(made.row_names)].T, columns,
+    )  # fmt: skip
+    for row, item in enumerate(made.service.features):
+        if isinstance(item, RequestFeature):
+            columns[row] = _request_feature(item, whole, asked)
+            ok[row] = ~np.asarray(columns[row].is_null().to_numpy(zero_copy_only=False), np.bool_)
+            status[row] = np.where(ok[row], PRESENT, 1)
+    kept = {row: column for row, column in columns.items() if row < made.width}
+    return Answer(
+        answer.service, answer.at_us, answer.names, answer.dtypes, answer.values, answer.valid, answer.statuses,
+        kept, answer.freshness, answer.view_of,
+    )  # fmt: skip
+
+
+def _locator(data: Any, offsets: Ints, layout: Layout, at_us: int, own: OwnColumns | None) -> Locator:
+    history = unpack_history(data, offsets, layout)
+    n = offsets.size - 1
+    at = np.full(n, at_us, np.int64)
+    codes = np.empty(0, np.int64)
+    if own is not None:
+        keys = (own.key_low, own.key_high, own.keyed)
+        history = with_own_rows(history, at, own.columns, own.predicates, keys)
+        codes = np.where(own.keyed, np.arange(n), -1)
+    return Locator(history, Queries(np.arange(n), at, at, codes))
+
+
+def _request_feature(item: RequestFeature, whole: Answer, asked: Asked) -> pa.Array:
+    inputs: dict[str, pa.Array] = {ref.name: whole.arrow(ref.name) for ref in item.inputs}
+    inputs |= {name: asked.request[name] for name, _ in item.request}
+    at: Array = np.full(asked.size, whole.at_us, np.int64)
+    return request_column(item, inputs, at, asked.size)

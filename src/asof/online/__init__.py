@@ -1,0 +1,1 @@
+"""Where the newest state lives: one record for each (view, entity), in a store of the user's choice."""

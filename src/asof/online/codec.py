@@ -1,0 +1,77 @@
+"""Records and what holds for all records of a namespace, as bytes.
+
+The format of a record is told in `compute/pack.py`; tests/online/golden holds records of every format that was ever
+written, so that a change is seen and a newer asof reads what an older one wrote. `Meta` is kept as JSON under
+`META_KEY` of a namespace and is written last: what it promises is in the store.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+from asof.compute.record import Layout
+from asof.errors import DataError
+from asof.types import DType
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What holds for the records of one version of a view.
+
+    Every row known before `watermark_us` is in; whoever asks at `floor_us` or later gets exact answers. `from_us` is
+    where the unbroken line of materialized intervals begins.
+    """
+
+    layout: Layout
+    watermark_us: int
+    floor_us: int
+    from_us: int
+    fingerprint: str = ""
+    entities: int = 0
+
+    def to_bytes(self) -> bytes:
+        """The meta record."""
+        body = {
+            "format": FORMAT,
+            "columns": [[name, str(dtype)] for name, dtype in self.layout.columns],
+            "predicates": self.layout.predicates,
+            "keyed": self.layout.keyed,
+            "watermark_us": self.watermark_us,
+            "floor_us": self.floor_us,
+            "from_us": self.from_us,
+            "fingerprint": self.fingerprint,
+            "entities": self.entities,
+        }
+        return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Meta:
+        """The meta record that `to_bytes` wrote.
+
+        Raises:
+            DataError: it is none, or of a newer format.
+
+        Example:
+            >>> meta = Meta(Layout((("amount", DType("int64")),)), 20, 10, 0)
+            >>> Meta.parse(meta.to_bytes()) == meta
+            True
+        """
+        try:
+            body = cast("dict[str, Any]", json.loads(data))
+            newer = body["format"] > FORMAT
+        except (ValueError, KeyError, TypeError) as exc:
+            raise DataError("the online store holds something that is no record of asof") from exc
+        if newer:
+            raise DataError(
+                f"the online store was written in format {body['format']}, and this asof reads up to {FORMAT}",
+                hint="use the asof that wrote it, or a newer one",
+                format=body["format"],
+            )
+        columns = tuple((name, DType.parse(dtype)) for name, dtype in body["columns"])
+        layout = Layout(columns, tuple(body["predicates"]), body["keyed"])
+        whole = {key: body[key] for key in ("watermark_us", "floor_us", "from_us", "fingerprint", "entities")}
+        return cls(layout, **whole)
