@@ -33,8 +33,8 @@ def on_compile(listener: Callable[[str], None] | None) -> None:
 class Kernel(Generic[P, R]):
     """A function that Numba compiles at its first call."""
 
-    def __init__(self, function: Callable[P, R]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[P, R], *, inline: bool = False) -> None:
+        self.function, self.inline = function, inline
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self._compiled: Callable[P, R] | None = None
@@ -56,23 +56,26 @@ class Kernel(Generic[P, R]):
         numba: Any = importlib.import_module("numba")
         code = self.function.__code__
         scope = dict(self.function.__globals__)
-        for callee in self._callees():
-            scope[callee.__name__] = callee.compiled()
+        for name, callee in self._callees().items():
+            scope[name] = callee.compiled()
         plain = types.FunctionType(code, scope, self.function.__name__, self.function.__defaults__)
         plain.__module__ = self.function.__module__
         plain.__qualname__ = self.function.__qualname__
-        made = numba.njit(nogil=True, cache=True, error_model="numpy")(plain)
+        inline = "always" if self.inline else "never"
+        made = numba.njit(nogil=True, cache=not self.inline, error_model="numpy", inline=inline)(plain)
+        if self.inline:
+            return made
         self._depend_on_callees(made)
         return self._announcing(made)
 
-    def _callees(self) -> list[Kernel[Any, Any]]:
+    def _callees(self) -> dict[str, Kernel[Any, Any]]:
         scope = self.function.__globals__
-        named = (scope.get(name) for name in self.function.__code__.co_names)
-        return [each for each in named if isinstance(each, Kernel)]
+        named = {name: scope.get(name) for name in self.function.__code__.co_names}
+        return {name: each for name, each in named.items() if isinstance(each, Kernel)}
 
     def files(self) -> set[str]:
         """The files of this function and of every kernel that it calls."""
-        return {self.function.__code__.co_filename}.union(*(callee.files() for callee in self._callees()))
+        return {self.function.__code__.co_filename}.union(*(callee.files() for callee in self._callees().values()))
 
     def _depend_on_callees(self, made: Any) -> None:
         """Numba renews its cache when the kernel's own file changes; those of the kernels that it calls count too."""
@@ -99,6 +102,41 @@ class Kernel(Generic[P, R]):
 def kernel(function: Callable[P, R]) -> Kernel[P, R]:
     """Mark a function as a kernel."""
     return Kernel(function)
+
+
+def inlined(function: Callable[P, R]) -> Kernel[P, R]:
+    """Mark a function as a part of the kernels that call it: no call is made, however many arrays it takes."""
+    return Kernel(function, inline=True)
+
+
+class _Borrowed(Kernel[..., Any]):
+    """`borrowed(array)` within a kernel: the same array, not counted. Numba counts references with atomic operations,
+    which cost more than the work on a window of a few rows. The array that was borrowed has to outlive the other.
+    """
+
+    def _compile(self) -> Any:
+        extending: Any = importlib.import_module("numba.extending")
+
+        def borrow(context: Any, array: Any) -> Any:
+            del context
+
+            def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                made = context.make_array(signature.return_type)(context, builder, args[0])
+                made.meminfo = made.meminfo.type(None)
+                made.parent = made.parent.type(None)
+                return made._getvalue()  # noqa: SLF001 - how Numba's own code does it
+
+            return array(array), generate
+
+        return extending.intrinsic(borrow)
+
+
+def _borrow(array: Any) -> Any:
+    return array
+
+
+_borrow.__name__ = "borrowed"
+borrowed = _Borrowed(_borrow)
 
 
 def in_chunks(n: int, threads: int, run: Callable[[int, int], None]) -> None:

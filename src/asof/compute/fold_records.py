@@ -5,7 +5,7 @@ cells to their arguments. What to do is data, the `plan` that `read_plan.py` wri
 (text, lists, maps, sketches) are not folded here: they go through `History` and `aggregate.evaluate`.
 """
 
-# ruff: noqa: ANN001, ANN201, C901, PLR0912, PLR0914, PLR0915 - kernels are loops over arrays, written out
+# ruff: noqa: ANN001, ANN201, D417 - kernels are loops over arrays, written out
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asof.compute._jit import kernel
+from asof.compute._jit import borrowed, inlined, kernel
 from asof.compute.finish import finish_mean, finish_moments, finish_ratio
 from asof.compute.kernels import (
     count_valid,
@@ -27,7 +27,6 @@ from asof.compute.kernels import (
     sum_exact,
     sum_float,
 )
-from asof.compute.sort import running_max
 from asof.compute.unpack import (
     EVENT,
     GOOD,
@@ -44,6 +43,10 @@ from asof.compute.unpack import (
 )
 from asof.define.window import END_US
 
+count_here = inlined(count_valid.function)
+sum_here = inlined(sum_exact.function)
+extreme_here = inlined(extreme.function)
+locate_here = inlined(locate.function)
 COUNT, SUM, MEAN, EXTREME, MOMENTS, DECAYED, EDGE, LATEST, RATIO = range(9)
 INTEGER, FLOAT, SCALED = (
     0,
@@ -67,7 +70,7 @@ def largest_of(values, ok, n):
 
 
 @kernel
-def put_own(own, own_marks, cells, marks, columns, n, at, own_keyed):
+def put_own(own, own_marks, cells, marks, columns, n, at):
     """Puts the own row of each query behind the rows."""
     size = own.shape[1]
     for e in range(size):
@@ -76,7 +79,6 @@ def put_own(own, own_marks, cells, marks, columns, n, at, own_keyed):
             cells[TIMES + c, n + e] = own[2 + c, e]
     for m in range(own_marks.shape[0] - 1):
         marks[VALUES + m, n : n + size] = own_marks[1 + m]
-    return own_keyed
 
 
 @kernel
@@ -94,234 +96,298 @@ def same_events(own, own_marks, starts, cells, marks, code, code_starts, code_ro
     code_starts[code.size] = k
 
 
-@kernel
-def fold_windows(windows, edges, at, starts, cells, marks, final, rows, h, own, own_marks, has_own):
-    """(a, p, b, own) of every window for every query, as `kernels.py` wants them."""
-    n = starts.size - 1
-    known, until, _ = h
-    found = np.empty((windows.shape[0], 4, n), np.int64)
-    all_known = until.size == 0
+@inlined
+def settle(starts, cells, final, rows, known_all, settled):
+    """For each row the instant from which it and all rows before it in its entity change no more."""
+    if known_all:
+        settled[:rows] = cells[EVENT, :rows]
+        return
     for i in range(rows):
-        if known[i] != cells[EVENT, i]:
-            all_known = False
-            break
-    settled = cells[EVENT, :rows]
-    if not all_known:
-        last = np.empty(rows, np.int64)
-        for i in range(rows):
-            last[i] = known[i] if final[i] else until[i]
-        settled = np.empty(rows, np.int64)
-        running_max(starts, last, 0, n, settled)
-    group = np.arange(n)
-    vis = np.full(n, at)
-    lo = np.empty(n, np.int64)
-    hi = np.empty(n, np.int64)
-    code = np.empty(0, np.int64)
-    code_starts = np.empty(0, np.int64)
-    code_rows = np.empty(0, np.int64)
-    if has_own:
-        code = np.empty(n, np.int64)
-        code_starts = np.empty(n + 1, np.int64)
-        code_rows = np.empty(rows, np.int64)
-        same_events(own, own_marks, starts, cells, marks, code, code_starts, code_rows)
+        settled[i] = cells[KNOWN, i] if final[i] else cells[UNTIL, i]
+    for e in range(starts.size - 1):
+        for i in range(starts[e] + 1, starts[e + 1]):
+            settled[i] = max(settled[i], settled[i - 1])
+
+
+@inlined
+def fold_windows(windows, edges, queries, starts, cells, settled, known_all, rows, found):
+    """(a, p, b, own) of every window for every query, as `kernels.py` wants them; `own` without the own rows."""
+    n = starts.size - 1
+    group, vis, lo, hi = queries[0], queries[1], queries[2], queries[3]
     for w in range(windows.shape[0]):
         lo[:] = edges[w, 0]
         hi[:] = edges[w, 1]
-        a = found[w, 0]
-        p = found[w, 1]
-        b = found[w, 2]
-        locate(group, lo, hi, vis, starts, cells[EVENT, :rows], settled, 0, n, a, p, b)
-        if all_known:
-            p[:] = b
-        mine = found[w, 3]
-        if has_own and windows[w, 0]:
+        locate_here(
+            group,
+            lo,
+            hi,
+            vis,
+            starts,
+            cells[EVENT, :rows],
+            settled,
+            0,
+            n,
+            found[w, 0],
+            found[w, 1],
+            found[w, 2],
+        )
+        if known_all:
+            found[w, 1] = found[w, 2]
+        found[w, 3] = -1
+
+
+@inlined
+def own_windows(windows, starts, cells, marks, h, vis, own, own_marks, rows, found):
+    """Puts the own rows into the windows that count them, but where the window holds the very event already."""
+    n = starts.size - 1
+    code = np.empty(n, np.int64)
+    code_starts = np.empty(n + 1, np.int64)
+    code_rows = np.empty(rows, np.int64)
+    same_events(own, own_marks, starts, cells, marks, code, code_starts, code_rows)
+    for w in range(windows.shape[0]):
+        if windows[w, 0]:
             for e in range(n):
-                mine[e] = rows + e
-            drop_known_own(h, (a, p, b, vis, mine), code, code_starts, code_rows, 0, n)
-        else:
-            mine[:] = -1
-    return found, vis
+                found[w, 3, e] = rows + e
+            q = (found[w, 0], found[w, 1], found[w, 2], vis, found[w, 3])
+            drop_known_own(h, q, code, code_starts, code_rows, 0, n)
 
 
-@kernel
-def as_numbers(row, out, kind, power, into):
+@inlined
+def as_numbers(bits, kind, power, into):
     """An output row as numbers: what a ratio divides."""
     if kind == FLOAT:
-        into[:] = out[row].view(np.float64)
+        into[:] = bits.view(np.float64)
     elif kind == SCALED:
         for e in range(into.size):
-            into[e] = np.float64(out[row, e]) / power
+            into[e] = np.float64(bits[e]) / power
     else:
         for e in range(into.size):
-            into[e] = np.float64(out[row, e])
+            into[e] = np.float64(bits[e])
 
 
-@kernel
-def fold_feature(f, numbers, cells, floats, marks, use, prefixes, found, vis, h, safe, at, out, ok, status):
+@inlined
+def fold_ratio(f, numbers, out, ok, spare):
+    """A ratio of two features that are folded already."""
+    reals = spare.view(np.float64)
+    as_numbers(out[f[8]], f[10], numbers[0], reals[0])
+    as_numbers(out[f[9]], f[11], numbers[1], reals[1])
+    finish_ratio(reals[0], ok[f[8]], reals[1], ok[f[9]], numbers[2], out[f[1]].view(np.float64), ok[f[1]])
+
+
+@inlined
+def fold_sum(f, power, cells, floats, mask, used, prefixes, h, q, safe, to, fine, spare):
+    """A sum or a mean; gives False where a sum does not fit 64 bits."""
+    op, slot, kind = f[0], f[2], f[3]
+    n = to.size
+    reals = spare.view(np.float64)
+    good = True
+    if kind == FLOAT:
+        sum_float(h, q, floats[slot], used, mask, 0, n, reals[0])
+    elif safe[slot]:
+        sum_here(h, q, prefixes[f[7]], cells[slot], mask, 0, n, spare[0])
+    else:
+        over = np.empty(n, np.bool_)
+        sum_checked(h, q, cells[slot], mask, 0, n, spare[0], over)
+        good = not over.any()
+    if op == SUM:
+        to[:] = spare[0]
+        fine[:] = True
+        return good
+    count_here(h, q, prefixes[f[6]], mask, 0, n, spare[1])
+    if kind == FLOAT:
+        finish_mean(spare[1], reals[0], power, to.view(np.float64), fine)
+    else:
+        finish_mean(spare[1], spare[0], power, to.view(np.float64), fine)
+    return good
+
+
+@inlined
+def fold_edge(f, at, cells, marks, mask, h, q, to, fine, status, spare):
+    """The newest or oldest value, or the newest row's value within its ttl."""
+    op, slot = f[0], f[2]
+    n = to.size
+    rows = spare[0, :n].reshape(n, 1)
+    if op == LATEST:
+        spare[1, :] = -1
+        q = (q[0], q[1], q[2], q[3], spare[1])
+    edge_rows(h, q, mask, 1, op == LATEST or f[8] == 1, 0, n, rows)
+    for e in range(n):
+        i = rows[e, 0]
+        late = i >= 0 and f[10] == 1 and at - cells[EVENT, i] > f[11]  # older than its ttl
+        fine[e] = i >= 0 and not late and (op == EDGE or marks[f[9], i])
+        to[e] = cells[slot, i] if fine[e] else 0
+        if late:
+            status[e] = EXPIRED
+
+
+@inlined
+def fold_feature(
+    f, numbers, at, cells, floats, marks, masks, use, prefixes, w, vis, h, safe, out, ok, status, spare
+):
     """One feature for every query; gives False where a sum does not fit 64 bits.
 
-    `f` is (op, row of out, value slot, kind, mask, window, count prefix, sum prefix, a, b, c, ...), see read_plan.py.
+    `f` is (op, row of out, value slot, kind, mask, window, count prefix, sum prefix, a, b, c, ...), see read_plan.py;
+    `spare` has room for numbers of each query.
     """
     op, row, slot, kind = f[0], f[1], f[2], f[3]
-    n = out.shape[1]
-    status[row, :] = 0
     to = out[row]
-    to_float = to.view(np.float64)
     fine = ok[row]
-    if op == RATIO:
-        over = np.empty(n)
-        under = np.empty(n)
-        as_numbers(f[8], out, f[10], numbers[0], over)
-        as_numbers(f[9], out, f[11], numbers[1], under)
-        finish_ratio(over, ok[f[8]], under, ok[f[9]], numbers[2], to_float, fine)
-        return True
-    w = found[f[5]]
+    n = to.size
     q = (w[0], w[1], w[2], vis, w[3])
-    mask = marks[f[4]]
+    mask = masks[f[4]]
     used = use[f[4]]
-    good = True
     if op == COUNT:
-        count_valid(h, q, prefixes[f[6]], mask, 0, n, to)
-        fine[:] = True
-    elif op == SUM and kind == FLOAT:
-        sum_float(h, q, floats[slot], used, mask, 0, n, to_float)
+        count_here(h, q, prefixes[f[6]], mask, 0, n, to)
         fine[:] = True
     elif op in (SUM, MEAN):
-        count = np.empty(n, np.int64)
-        total = np.empty(n, np.int64)
-        real = np.empty(n)
-        if kind == FLOAT:
-            sum_float(h, q, floats[slot], used, mask, 0, n, real)
-        elif safe[slot]:
-            sum_exact(h, q, prefixes[f[7]], cells[slot], mask, 0, n, total)
-        else:
-            over = np.empty(n, np.bool_)
-            sum_checked(h, q, cells[slot], mask, 0, n, total, over)
-            good = not over.any()
-        if op == SUM:
-            to[:] = total
-            fine[:] = True
-        else:
-            count_valid(h, q, prefixes[f[6]], mask, 0, n, count)
-            if kind == FLOAT:
-                finish_mean(count, real, numbers[0], to_float, fine)
-            else:
-                finish_mean(count, total, numbers[0], to_float, fine)
+        return fold_sum(f, numbers[0], cells, floats, mask, used, prefixes, h, q, safe, to, fine, spare)
     elif op == EXTREME:
         if kind == FLOAT:
-            extreme(h, q, floats[slot], used, mask, f[8] == 1, 0, n, to_float, fine)
+            extreme_here(h, q, floats[slot], used, mask, f[8] == 1, 0, n, to.view(np.float64), fine)
         else:
-            extreme(h, q, cells[slot], used, mask, f[8] == 1, 0, n, to, fine)
+            extreme_here(h, q, cells[slot], used, mask, f[8] == 1, 0, n, to, fine)
     elif op == MOMENTS:
-        count = np.empty(n, np.int64)
-        total = np.empty(n)
-        mean = np.empty(n)
-        m2 = np.empty(n)
-        count_valid(h, q, prefixes[f[6]], mask, 0, n, count)
-        sum_float(h, q, floats[slot], used, mask, 0, n, total)
-        deviations(h, q, floats[slot], used, mask, count, total, 0, n, mean, m2)
-        finish_moments(count, m2, f[8] == 1, to_float, fine)
+        reals = spare.view(np.float64)
+        count_here(h, q, prefixes[f[6]], mask, 0, n, spare[0])
+        sum_float(h, q, floats[slot], used, mask, 0, n, reals[1])
+        deviations(h, q, floats[slot], used, mask, spare[0], reals[1], 0, n, reals[2], reals[3])
+        finish_moments(spare[0], reals[3], f[8] == 1, to.view(np.float64), fine)
     elif op == DECAYED:
-        ages = np.full(n, at)
-        decayed(h, q, floats[slot], mask, cells[EVENT], ages, numbers[0], 0, n, to_float)
+        decayed(h, q, floats[slot], mask, cells[EVENT], vis, numbers[0], 0, n, to.view(np.float64))
         fine[:] = True
     else:
-        rows = np.empty((n, 1), np.int64)
-        if op == LATEST:
-            q = (w[0], w[1], w[2], vis, np.full(n, -1))
-        edge_rows(h, q, mask, 1, op == LATEST or f[8] == 1, 0, n, rows)
-        for e in range(n):
-            i = rows[e, 0]
-            late = i >= 0 and f[10] == 1 and at - cells[EVENT, i] > f[11]  # older than its ttl
-            fine[e] = i >= 0 and not late and (op == EDGE or marks[f[9], i])
-            to[e] = cells[slot, i] if fine[e] else 0
-            if late:
-                status[row, e] = EXPIRED
-    return good
+        fold_edge(f, at, cells, marks, mask, h, q, to, fine, status[row], spare)
+    return True
+
+
+@inlined
+def put_floats(table, columns, total, cells, floats):
+    """Columns as floats, as `Column.floats` gives them: decimals over their scale."""
+    for k in range(table.shape[0]):
+        power = 10.0 ** table[k, 1]
+        for i in range(total):
+            value = np.float64(cells[TIMES + table[k, 0], i])
+            floats[TIMES + columns + k, i] = value / power if table[k, 1] else value
+
+
+@inlined
+def put_masks(table, columns, rows, total, marks, final, masks, use):
+    """For each column and predicate the rows that count, and those of them that are final."""
+    for k in range(table.shape[0]):
+        column, predicate = table[k, 0], table[k, 1]
+        if column >= 0:
+            masks[k, :total] = marks[VALUES + column, :total]
+        else:
+            masks[k, :total] = True
+        if predicate >= 0:
+            for i in range(total):
+                masks[k, i] &= marks[VALUES + columns + predicate, i]
+        for i in range(rows):
+            use[k, i] = masks[k, i] and final[i]
+
+
+@inlined
+def put_prefixes(table, rows, total, longest, cells, marks, use, prefixes, safe):
+    """Prefix sums of 1 or of a column over final rows that count, and whether no sum can leave int64."""
+    for k in range(table.shape[0]):
+        used = use[table[k, 1]]
+        prefix = prefixes[k]
+        prefix[0] = 0
+        if table[k, 0] == 0:
+            for i in range(rows):
+                prefix[i + 1] = prefix[i] + used[i]
+        else:
+            slot = TIMES + table[k, 2]
+            values = cells[slot]
+            safe[slot] = largest_of(values, marks[VALUES + table[k, 2]], total) < _SAFE // (longest + 1)
+            for i in range(rows):
+                prefix[i + 1] = prefix[i] + (values[i] if used[i] else 0)
 
 
 @kernel
 def fold_view(view, plan, numbers, starts, rows, at, edges, own, own_marks, cells, marks, out, ok, status):
     """All features of one view, whose rows are in `cells`; gives False where a sum does not fit 64 bits."""
-    columns, predicates = view[0], view[1]
+    columns = view[0]
     n = starts.size - 1
-    has_own = view[12] and own.shape[1] == n
-    total = rows + n if has_own else rows
-    if has_own:
-        put_own(own, own_marks, cells, marks, columns, rows, at, True)
-    at_least = max(total, 1)
-    final = np.empty(rows, np.bool_)
+    total = rows
+    if view[12] and own.shape[1] == n:
+        put_own(own, own_marks, cells, marks, columns, rows, at)
+        total = rows + n
+    room = max(total, 1)
+    mask_table = plan[view[4] : view[5]].reshape(-1, 2)
+    prefix_table = plan[view[6] : view[7]].reshape(-1, 3)
+    windows = plan[view[8] : view[9]].reshape(-1, 1)
+    features = plan[view[10] : view[11]].reshape(-1, FEATURE_WORDS)
+    bits_ = np.empty((1 + 2 * mask_table.shape[0], room), np.bool_)
+    bits = borrowed(bits_)
+    masks, use, final = bits[1 : 1 + mask_table.shape[0]], bits[1 + mask_table.shape[0] :], bits[0, :rows]
+    words_ = np.empty((1 + prefix_table.shape[0], room + 1), np.int64)
+    cells = borrowed(cells)
+    marks = borrowed(marks)
+    out = borrowed(out)
+    ok = borrowed(ok)
+    status = borrowed(status)
+    features = borrowed(features)
+    numbers = borrowed(numbers)
+    words = borrowed(words_)
+    settled, prefixes = words[0], words[1:]
+    per_query_ = np.empty((8 + 4 * windows.shape[0], n), np.int64)
+    per_query = borrowed(per_query_)
+    queries, spare = per_query[:4], per_query[4:8]
+    found = per_query[8:].reshape(windows.shape[0], 4, n)
+    safe_ = np.ones(cells.shape[0], np.bool_)
+    safe = borrowed(safe_)
+    floats = cells.view(np.float64)
+    known_all = True
     revised = False
     for i in range(rows):
         final[i] = cells[UNTIL, i] == END_US
-        if not final[i]:
-            revised = True
+        revised |= not final[i]
+        known_all &= cells[KNOWN, i] == cells[EVENT, i]
+    known_all &= not revised
     h = (cells[KNOWN, :rows], cells[UNTIL, :rows] if revised else cells[UNTIL, :0], final)
-    slots = TIMES + columns
-    floats = cells.view(np.float64)
-    table = plan[view[2] : view[3]].reshape(-1, 2)
-    for k in range(table.shape[0]):  # columns as floats: decimals over their scale, as `Column.floats`
-        power = 10.0 ** table[k, 1]
-        for i in range(total):
-            value = np.float64(cells[TIMES + table[k, 0], i])
-            floats[slots + k, i] = value / power if table[k, 1] else value
-    slots += table.shape[0]
-    table = plan[view[4] : view[5]].reshape(-1, 2)
-    masks = np.empty((table.shape[0], at_least), np.bool_)
-    use = np.empty((table.shape[0], at_least), np.bool_)
-    for k in range(table.shape[0]):
-        for i in range(total):
-            counts = table[k, 0] < 0 or marks[VALUES + table[k, 0], i]
-            masks[k, i] = counts and (table[k, 1] < 0 or marks[VALUES + columns + table[k, 1], i])
-            if i < rows:
-                use[k, i] = masks[k, i] and final[i]
-    everything = np.empty((masks.shape[0] + columns, at_least), np.bool_)
-    for k in range(masks.shape[0]):
-        everything[k] = masks[k]
-    for c in range(columns):
-        everything[masks.shape[0] + c, :total] = marks[VALUES + c, :total]
     longest = 0
     for e in range(n):
         longest = max(longest, starts[e + 1] - starts[e])
-    safe = np.ones(slots, np.bool_)
-    table = plan[view[6] : view[7]].reshape(-1, 3)
-    prefixes = np.empty((table.shape[0], rows + 1), np.int64)
-    for k in range(table.shape[0]):
-        prefixes[k, 0] = 0
-        m = table[k, 1]
-        if table[k, 0] == 0:
-            for i in range(rows):
-                prefixes[k, i + 1] = prefixes[k, i] + use[m, i]
-        else:
-            slot = TIMES + table[k, 2]
-            safe[slot] = largest_of(cells[slot], marks[VALUES + table[k, 2]], total) < _SAFE // (longest + 1)
-            for i in range(rows):
-                prefixes[k, i + 1] = prefixes[k, i] + (cells[slot, i] if use[m, i] else 0)
-    windows = plan[view[8] : view[9]].reshape(-1, 1)
-    found, vis = fold_windows(
-        windows, edges[view[13] : view[14]], at, starts, cells, marks, final, rows, h, own, own_marks, has_own
-    )
+        queries[0, e] = e
+        queries[1, e] = at
+    put_floats(plan[view[2] : view[3]].reshape(-1, 2), columns, total, cells, floats)
+    put_masks(mask_table, columns, rows, total, marks, final, masks, use)
+    put_prefixes(prefix_table, rows, total, longest, cells, marks, use, prefixes, safe)
+    settle(starts, cells, final, rows, known_all, settled)
+    fold_windows(windows, edges[view[13] : view[14]], queries, starts, cells, settled, known_all, rows, found)
+    if total > rows:
+        own_windows(windows, starts, cells, marks, h, queries[1], own, own_marks, rows, found)
     good = True
-    table = plan[view[10] : view[11]].reshape(-1, FEATURE_WORDS)
-    for k in range(table.shape[0]):
-        good &= fold_feature(
-            table[k],
-            numbers[table[k, 12] : table[k, 12] + 3],
-            cells,
-            floats,
-            everything,
-            use,
-            prefixes,
-            found,
-            vis,
-            h,
-            safe,
-            at,
-            out,
-            ok,
-            status,
-        )
-    return good
+    for k in range(features.shape[0]):
+        f = features[k]
+        mine = numbers[f[12] : f[12] + 3]
+        status[f[1], :] = 0
+        if f[0] == RATIO:
+            fold_ratio(f, mine, out, ok, spare)
+        else:
+            good &= fold_feature(
+                f,
+                mine,
+                at,
+                cells,
+                floats,
+                marks,
+                masks,
+                use,
+                prefixes,
+                found[f[5]],
+                queries[1],
+                h,
+                safe,
+                out,
+                ok,
+                status,
+                spare,
+            )
+    return (
+        good and bits_.size + words_.size + per_query_.size + safe_.size > 0
+    )  # what was borrowed lives until here
 
 
 @kernel
@@ -346,15 +412,15 @@ def put_status(row, stale, info, ok, status):
 
 @kernel
 def fold_records(
-    data, offsets, plan, numbers, now, edges, own, own_marks, cells, marks, out, ok, status, info
+    data, offsets, plan, numbers, instants, stale, own, own_marks, cells, marks, out, ok, status, info
 ):
     """All plain features of all views for n entities. Records come view by view: record v * n + e.
 
     Args:
         data, offsets: the records, `data[offsets[r]:offsets[r + 1]]`.
         plan, numbers: see read_plan.py.
-        now: the instant that asks, and for each view 1 where it is stale.
-        edges: (windows, 2) the half-open ranges of event times.
+        instants: the instant that asks, and then the half-open ranges of event times of all windows.
+        stale: for each view whether it is stale.
         own, own_marks: for each view whose own rows count, (2 + columns, n) event keys and values, and (1 + columns +
             predicates, n) which of them there are; below each other. Of width 0 where no own row counts.
         cells, marks: room for rows, see unpack.py.
@@ -365,7 +431,8 @@ def fold_records(
     Gives DONE; SMALL where `cells` has too few columns (`info[0, 0]` says how many are needed); OVERFLOW; EARLY where a
     record does not reach back to the instant; or the number of the first bad record.
     """
-    at = now[0]
+    at = instants[0]
+    edges = instants[1:].reshape(-1, 2)
     views = plan[1 : 1 + plan[0] * VIEW_WORDS].reshape(-1, VIEW_WORDS)
     n = (offsets.size - 1) // views.shape[0]
     starts = np.empty(n + 1, np.int64)
@@ -399,5 +466,5 @@ def fold_records(
             return OVERFLOW
         table = plan[view[10] : view[11]].reshape(-1, FEATURE_WORDS)
         for k in range(table.shape[0]):
-            put_status(table[k, 1], now[1 + v], info[v * n : (v + 1) * n], ok, status)
+            put_status(table[k, 1], stale[v], info[v * n : (v + 1) * n], ok, status)
     return DONE

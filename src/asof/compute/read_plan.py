@@ -68,16 +68,16 @@ class ReadPlan:
     cell_rows: int
     mark_rows: int
     plain: tuple[tuple[bool, ...], ...]
-    edges: Ints  # (windows, 2): what to subtract from the instant, where a window is fixed
+    before: Ints  # 0, then both edges of every window: how long before the instant they are, where a window is fixed
     hops: tuple[tuple[int, Window], ...]  # windows that are not, by their place
     any_own: bool
 
-    def edges_at(self, at_us: int) -> Ints:
-        """The half-open ranges of event times of all windows, as asked at an instant."""
-        made: Ints = at_us - self.edges
+    def instants(self, at_us: int) -> Ints:
+        """An instant, and then the half-open ranges of event times of all windows as asked at it."""
+        made: Ints = at_us - self.before
         for place, window in self.hops:
             lo, hi = bounds(window, np.array([at_us], np.int64))
-            made[place, 0], made[place, 1] = lo[0], hi[0]
+            made[1 + 2 * place], made[2 + 2 * place] = lo[0], hi[0]
         return made
 
 
@@ -176,9 +176,7 @@ class _Writer:
         if op in {SUM, MEAN} and words[3] != FLOAT:
             words[7] = view.prefix(1, words[4], place)
         words[8] = int(feature.function in {"max", "std", "last"})
-        words[9] = (
-            -1 - place
-        )  # for `latest`, where the column itself is null: set when the number of masks is known
+        words[9] = VALUES + place  # for `latest`: where the column itself is null
 
     def _part_kind(self, view: _View, part: Feature) -> tuple[int, float]:
         dtype = feature_dtype(part, view.column(part)[1])
@@ -212,7 +210,7 @@ def build_plan(views: Sequence[ViewRead], answer_rows: int) -> ReadPlan:
         cell_rows=max(TIMES + len(t.layout.columns) + len(t.floats) for t in tables),
         mark_rows=max(VALUES + len(t.layout.columns) + len(t.layout.predicates) for t in tables),
         plain=tuple(plain),
-        edges=edges,
+        before=np.array([0, *(us for pair in edges for us in pair)], np.int64),
         hops=hops,
         any_own=any(read.own for read in views),
     )
@@ -220,7 +218,7 @@ def build_plan(views: Sequence[ViewRead], answer_rows: int) -> ReadPlan:
 
 def _arrays(
     views: Sequence[ViewRead], tables: Sequence[_View]
-) -> tuple[Ints, Ints, tuple[tuple[int, Window], ...]]:
+) -> tuple[Ints, list[tuple[int, int]], tuple[tuple[int, Window], ...]]:
     words = [len(views)] + [0] * (VIEW_WORDS * len(views))
     edges: list[tuple[int, int]] = []
     hops: list[tuple[int, Window]] = []
@@ -228,9 +226,6 @@ def _arrays(
     for v, (read, table) in enumerate(zip(views, tables, strict=True)):
         head = 1 + v * VIEW_WORDS
         words[head], words[head + 1] = len(table.layout.columns), len(table.layout.predicates)
-        for each in table.features:
-            if each[0] == LATEST:
-                each[9] = len(table.masks) - 1 - each[9]
         counted = [[int(not window.offset_us and not window.forward)] for window in table.windows]
         sections: list[list[list[int]]] = [
             [list(pair) for pair in table.floats], [list(pair) for pair in table.masks],
@@ -252,4 +247,4 @@ def _arrays(
             edges.append(fixed or (0, 0))
         words[head + 14], words[head + 15] = len(edges), len(words)
         words += table.layout.is_text.tolist()
-    return np.array(words, np.int64), np.array(edges or [(0, 0)], np.int64).reshape(-1, 2), tuple(hops)
+    return np.array(words, np.int64), edges, tuple(hops)

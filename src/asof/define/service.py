@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 from asof.clock import parse_duration
@@ -116,11 +115,6 @@ class FeatureService(Placed):
     def request(self) -> dict[str, DType]:
         """The columns that a request has to bring for the request features."""
         return self._request_types(f"feature service {self.name!r}")
-
-    @cached_property
-    def key_kinds(self) -> dict[str, str]:
-        """The key columns that a read brings, with the kinds of their types."""
-        return {name: dtype.kind for entity in self.entities for name, dtype in entity.keys}
 
     def _request_types(self, where: str) -> dict[str, DType]:
         pairs = [pair for item in self.features if isinstance(item, RequestFeature) for pair in item.request]

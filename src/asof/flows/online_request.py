@@ -6,8 +6,8 @@ Messages name columns, positions and types, never a value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,18 +21,47 @@ from asof.online.keys import encode_keys
 TIME = "event_time"
 _PYTHON = {"string": str, "int32": int, "int64": int, "bool": bool}
 _SPAN = {"int32": 2**31, "int64": 2**63}
-_NONE: dict[Entity, tuple[int, ...]] = {}
+_ARROW: dict[str, Any] = {
+    "string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "date": pa.date32(), "bool": pa.bool_(),
+}  # fmt: skip
+_NO_NULLS: Mapping[int, tuple[int, ...]] = {}
+_NO_REQUEST: Mapping[str, pa.Array] = {}
+_NOTHING: Mapping[str, Sequence[Any]] = {}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The entities of a read as record keys, and its request columns; `without_key` are rows with a null key."""
+class Shape:
+    """What a read of one service has to bring: key columns with their kinds, the key columns and kinds of each entity,
+    and the Arrow types of request columns.
+    """
+
+    service: str
+    keys: Mapping[str, str]
+    entities: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    types: Mapping[str, Any]
+    one_key: (
+        tuple[str, str] | None
+    )  # the name and kind of the only key column of reads that bring nothing else
+
+    @classmethod
+    def of(cls, service: FeatureService, entities: Sequence[Entity], types: Mapping[str, Any]) -> Shape:
+        """The shape of a service's reads."""
+        parts = tuple((each.keys.names, tuple(dtype.kind for _, dtype in each.keys)) for each in entities)
+        keys = {name: dtype.kind for each in entities for name, dtype in each.keys}
+        lean = len(keys) == 1 and len(parts) == 1 and not types and next(iter(keys.values())) in _PYTHON
+        return cls(service.name, keys, parts, types, next(iter(keys.items())) if lean else None)
+
+
+class Asked(NamedTuple):
+    """The entities of a read as record keys, entity by entity of the shape, and its request columns; `without_key` are
+    rows with a null key.
+    """
 
     size: int
-    keys: Mapping[Entity, list[bytes]]
+    keys: Sequence[list[bytes]]
     columns: Mapping[str, Sequence[Any]]
     request: Mapping[str, pa.Array]
-    without_key: Mapping[Entity, tuple[int, ...]] = field(default_factory=lambda: _NONE)
+    without_key: Mapping[int, tuple[int, ...]]
 
     def table(self, at: Ints) -> pa.Table:
         """Keys and request columns as a table, with the instants."""
@@ -43,22 +72,31 @@ class Asked:
 
 
 def ask(
-    service: FeatureService,
-    types: Mapping[str, Any],
+    shape: Shape,
     entities: Mapping[str, Sequence[Any]],
     request: Mapping[str, Sequence[Any]] | None,
     *,
     limit: int,
 ) -> Asked:
-    """The request of a read, checked; `types` are the Arrow types of the request columns.
+    """The request of a read, checked.
 
     Raises:
         MissingColumn, UnknownName, WrongType, DataError, LimitError: see `OnlineReader.read`.
     """
-    wanted = service.key_kinds
-    if entities.keys() != wanted.keys():
-        _wrong_names("entity key", service.name, wanted, entities)
-    size = _size(entities, request)
+    if shape.one_key is not None and not request and len(entities) == 1:
+        values = entities.get(shape.one_key[0])
+        if (
+            values is not None
+            and len(values) <= limit
+            and (made := _one_key(shape.one_key[1], values)) is not None
+        ):
+            return Asked(len(values), [made], entities, _NO_REQUEST, _NO_NULLS)
+    if entities.keys() != shape.keys.keys():
+        _check_names("entity key", shape.service, shape.keys, entities)
+    given = request or _NOTHING
+    if given.keys() != shape.types.keys():
+        _check_names("request column", shape.service, shape.types, given)
+    size = _size(entities, given)
     if size > limit:
         raise LimitError(
             f"{size:,} entities are asked, and one read takes {limit:,}",
@@ -66,72 +104,62 @@ def ask(
             limit=limit,
             seen=size,
         )
-    given = request or {}
-    if given.keys() != types.keys():
-        _wrong_names("request column", service.name, types, given)
-    keys: dict[Entity, list[bytes]] = {}
-    nulls: dict[Entity, tuple[int, ...]] = {}
-    for entity in service.entities:
+    keys: list[list[bytes]] = []
+    nulls: Mapping[int, tuple[int, ...]] = _NO_NULLS
+    for names, kinds in shape.entities:
         try:
-            keys[entity] = _keys(entity, entities)
-        except (AttributeError, TypeError, UnicodeError):
-            keys[entity], without = _checked_keys(entity, entities)
+            keys.append(_keys(names, kinds, entities))
+        except (TypeError, UnicodeError):
+            checked, without = _checked_keys(names, kinds, entities)
             if without:
-                nulls[entity] = without
-    columns = {name: _typed(name, given[name], arrow) for name, arrow in types.items()}
-    return Asked(size, keys, entities, columns, nulls or _NONE)
+                nulls = {**nulls, len(keys): without}
+            keys.append(checked)
+    columns = {name: _typed(name, given[name], arrow) for name, arrow in shape.types.items()}
+    return Asked(size, keys, entities, columns, nulls)
 
 
-def _keys(entity: Entity, entities: Mapping[str, Sequence[Any]]) -> list[bytes]:
-    """The keys of entities whose parts are of the right types; raises TypeError or AttributeError otherwise."""
-    kinds = [dtype.kind for _, dtype in entity.keys]
-    columns = [entities[name] for name in entity.keys.names]
+def _one_key(kind: str, values: Sequence[Any]) -> list[bytes] | None:
+    """The keys where all values are as they should be, else None: the way of nearly every read."""
+    expected, span = _PYTHON[kind], _SPAN.get(kind)
+    for value in values:
+        if type(value) is not expected or (span is not None and not -span <= value < span):
+            return None
+    try:
+        return encode_keys((kind,), (values,))
+    except UnicodeError:
+        return None
+
+
+def _keys(
+    names: tuple[str, ...], kinds: tuple[str, ...], entities: Mapping[str, Sequence[Any]]
+) -> list[bytes]:
+    """The keys of entities whose parts are of the right Python types; raises TypeError otherwise."""
+    columns = [entities[name] for name in names]
     for kind, values in zip(kinds, columns, strict=True):
         expected = _PYTHON.get(kind)
-        if expected is None or not all([type(value) is expected for value in values]):
-            raise TypeError
+        for value in values:
+            if type(value) is not expected:
+                raise TypeError
         span = _SPAN.get(kind)
-        if span is not None and not all(-span <= value < span for value in values):
+        if span is not None and values and not -span <= min(values) <= max(values) < span:
             raise TypeError
     return encode_keys(kinds, columns)
 
 
 def _checked_keys(
-    entity: Entity, entities: Mapping[str, Sequence[Any]]
+    names: tuple[str, ...], kinds: tuple[str, ...], entities: Mapping[str, Sequence[Any]]
 ) -> tuple[list[bytes], tuple[int, ...]]:
     """The keys of entities with nulls or of other Python types: through Arrow, as a spine's keys go."""
-    columns: list[list[Any]] = []
-    for name, dtype in entity.keys:
-        columns.append(_plain(name, entities[name], dtype))
+    columns = [_plain(name, entities[name], kind) for name, kind in zip(names, kinds, strict=True)]
     rows = list(zip(*columns, strict=True))
     without = tuple(i for i, row in enumerate(rows) if None in row)
-    kinds = [dtype.kind for _, dtype in entity.keys]
-    filler = {"string": "", "bool": False, "int32": 0, "int64": 0}
-    filled = [
-        [filler.get(kind, 0) if value is None else value for value in column]
-        for kind, column in zip(kinds, columns, strict=True)
-    ]
-    if "date" in kinds:
-        return [
-            encode_keys(kinds, [[value] for value in row])[0] if None not in row else b"" for row in rows
-        ], without
-    return encode_keys(kinds, filled), without
+    made = [b"" if None in row else encode_keys(kinds, [[value] for value in row])[0] for row in rows]
+    return made, without
 
 
-def _plain(name: str, values: Sequence[Any], dtype: Any) -> list[Any]:
+def _plain(name: str, values: Sequence[Any], kind: str) -> list[Any]:
     from_numpy = values.tolist() if isinstance(values, np.ndarray) else values
-    made = _typed(name, from_numpy, _arrow_of(dtype.kind))
-    return cast("list[Any]", made.to_pylist())
-
-
-def _arrow_of(kind: str) -> Any:
-    return {
-        "string": pa.string(),
-        "int32": pa.int32(),
-        "int64": pa.int64(),
-        "date": pa.date32(),
-        "bool": pa.bool_(),
-    }[kind]
+    return cast("list[Any]", _typed(name, from_numpy, _ARROW[kind]).to_pylist())
 
 
 def _typed(name: str, values: Any, arrow: Any) -> pa.Array:
@@ -167,18 +195,18 @@ def _fits(value: Any, arrow: Any) -> bool:
     return True
 
 
-def _size(entities: Mapping[str, Sequence[Any]], request: Mapping[str, Sequence[Any]] | None) -> int:
-    lengths = {name: len(values) for name, values in (*entities.items(), *(request or {}).items())}
-    size = next(iter(lengths.values()))
-    for name, length in lengths.items():
-        if length != size:
-            raise DataError(
-                f"column {name!r} has {length} values, and {next(iter(lengths))!r} has {size}", column=name
-            )
+def _size(entities: Mapping[str, Sequence[Any]], request: Mapping[str, Sequence[Any]]) -> int:
+    size = -1
+    for columns in (entities, request):
+        for name, values in columns.items():
+            if size < 0:
+                size = len(values)
+            elif len(values) != size:
+                raise DataError(f"column {name!r} has {len(values)} values, another {size}", column=name)
     return size
 
 
-def _wrong_names(what: str, service: str, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _check_names(what: str, service: str, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for name in wanted:
         if name not in given:
             raise MissingColumn(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from asof.compute.feature_types import feature_dtype
 from asof.compute.read_plan import ReadPlan, ViewRead, build_plan
 from asof.compute.record import Layout
 from asof.define.aggregation import Feature
+from asof.define.entity import Entity
 from asof.define.feature_view import FeatureRef, FeatureView
 from asof.define.fingerprint import fingerprint
 from asof.define.request_feature import RequestFeature
@@ -70,11 +72,33 @@ class OnlineService:
     row_dtypes: tuple[DType, ...]
     row_views: tuple[int, ...]
     others: tuple[tuple[int, int], ...]  # (view, feature) that the kernels do not give
+    entities: tuple[Entity, ...]
+    entity_of: tuple[int, ...]  # for each view the place of its entity
 
-    @property
+    @cached_property
     def width(self) -> int:
         """The number of the service's columns."""
         return len(self.service.features)
+
+    @cached_property
+    def namespaces(self) -> tuple[tuple[str, int], ...]:
+        """For each view its namespace and the place of its entity."""
+        return tuple((view.namespace, place) for view, place in zip(self.views, self.entity_of, strict=True))
+
+    @cached_property
+    def view_names(self) -> tuple[str, ...]:
+        """The names of the views in order."""
+        return tuple(view.name for view in self.views)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """True where the kernels give every column."""
+        return not self.others and -1 not in self.row_views
+
+    @cached_property
+    def own_names(self) -> tuple[tuple[str, ...], tuple[DType, ...], tuple[int, ...]]:
+        """Names, types and views of the service's own columns."""
+        return self.service.names, self.row_dtypes[: self.width], self.row_views[: self.width]
 
 
 def online_views(service: FeatureService) -> tuple[tuple[OnlineView, ...], tuple[FeatureRef, ...]]:
@@ -128,7 +152,11 @@ def prepare(service: FeatureService, metas: Mapping[str, Meta]) -> OnlineService
     others = tuple(
         (v, i) for v, folded in enumerate(plan.plain) for i, plain in enumerate(folded) if not plain
     )
-    return OnlineService(service, views, layouts, plan, names, tuple(dtypes), tuple(owners), others)
+    entities = service.entities
+    entity_of = tuple(entities.index(view.view.entity) for view in views)
+    return OnlineService(
+        service, views, layouts, plan, names, tuple(dtypes), tuple(owners), others, entities, entity_of
+    )
 
 
 def _layout(view: OnlineView, metas: Mapping[str, Meta]) -> Layout:

@@ -23,6 +23,7 @@ from asof.errors import StateError
 from asof.flows.check import Finding, check_project
 from asof.flows.deprecations import warn_deprecated
 from asof.flows.feature_columns import Progress
+from asof.flows.live_reader import LiveReader
 from asof.flows.load import Definitions, check_patterns, load_modules
 from asof.flows.online import (
     Materialization,
@@ -200,16 +201,25 @@ class Project:
         """
         return apply_project(self, plan, force=force, message=message)
 
-    def online(self, *, store: OnlineStore | None = None) -> OnlineReader:
-        """A reader of the project's services from the online store; close it when done.
+    def online(
+        self, environment: str | None = None, *, store: OnlineStore | None = None
+    ) -> OnlineReader | LiveReader:
+        """A reader of services from the online store; close it when done.
 
         Args:
+            environment: serve what it points at, and follow it; default: the services that the code defines.
             store: another store than that of the settings; a project in memory has to name one.
 
         Raises:
-            StateError: a project in memory, and no store. BackendError, MissingExtra: the store cannot be opened.
+            StateError: a project in memory, and no store. UnknownEnvironment: nothing has been applied to it.
+            BackendError, MissingExtra: the store cannot be opened.
         """
-        return open_reader(self, store)
+        reader = open_reader(self, store)
+        if environment is None:
+            return reader
+        return LiveReader(
+            lambda: open(self.root, meter=self.meter, clock=self.clock), self, self.registry(), environment, reader
+        )
 
     def materialize(
         self,

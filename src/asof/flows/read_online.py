@@ -33,9 +33,9 @@ from asof.define.service import FeatureService
 from asof.define.window import END_US
 from asof.engines.scan import Engine
 from asof.errors import DataError, LimitError, NotMaterialized, NumericOverflow, UnknownName, did_you_mean
-from asof.flows.answer import Answer, Freshness
+from asof.flows.answer import Answer, Freshnesses
 from asof.flows.online_policy import apply_policy
-from asof.flows.online_request import Asked, ask
+from asof.flows.online_request import Asked, Shape, ask
 from asof.flows.online_service import OnlineService, ServiceInfo, describe_service, online_views, prepare
 from asof.flows.own_request import OwnColumns, OwnRequest
 from asof.flows.request import request_column
@@ -44,8 +44,12 @@ from asof.online.store import META_KEY, OnlineStore
 
 MAX_ENTITIES = 10_000
 _META_S = 1.0
-_NO_OWN = np.zeros((2, 0), np.int64)
-_NO_MARKS = np.zeros((1, 0), np.bool_)
+_NO_OWN: tuple[list[OwnColumns | None], Ints, Bools] = (
+    [],
+    np.zeros((2, 0), np.int64),
+    np.zeros((1, 0), np.bool_),
+)
+_NO_OTHERS: Mapping[int, pa.Array] = {}
 
 
 @dataclass
@@ -73,8 +77,10 @@ class _Ready:
     made: OnlineService
     metas: Mapping[str, Meta]
     stale_before: Ints
+    not_stale: Bools
     own: tuple[OwnRequest | None, ...]
-    request: dict[str, Any]
+    shape: Shape
+    watermarks: tuple[int, ...]
 
 
 class OnlineReader:
@@ -97,6 +103,22 @@ class OnlineReader:
         self._ready: dict[str, tuple[_Ready, float]] = {}
         self._scratch = _Scratch()
         self._lock = threading.Lock()
+
+    environment: str | None = None
+    revision: int | None = None
+    problem: str | None = None
+
+    def find(self, service: str) -> FeatureService | None:
+        """The definition of a service, if it can be read."""
+        return self._services.get(service)
+
+    def serving(self, services: Mapping[str, FeatureService], engine: Engine) -> OnlineReader:
+        """A reader of other services from the same store."""
+        return OnlineReader(services, self.store, self.clock, engine, max_entities=self.max_entities)
+
+    def refresh(self) -> bool:
+        """False: definitions of the code alone do not move; see `LiveReader`."""
+        return False
 
     @property
     def embedded(self) -> bool:
@@ -145,7 +167,7 @@ class OnlineReader:
         """
         ready = self._get(service)
         at_us = self.clock.now_us() if at is None else to_us(at)
-        asked = ask(ready.made.service, ready.request, entities, request, limit=self.max_entities)
+        asked = ask(ready.shape, entities, request, limit=self.max_entities)
         return self._read(ready, asked, at_us)
 
     async def read_async(
@@ -186,7 +208,7 @@ class OnlineReader:
             metas.get(key) is not None and metas[key].layout == meta.layout
             for key, meta in found[0].metas.items()
         ):
-            made, own, types = found[0].made, found[0].own, found[0].request
+            made, own, shape = found[0].made, found[0].own, found[0].shape
         else:
             made = prepare(service, metas)
             own = tuple(
@@ -195,11 +217,14 @@ class OnlineReader:
             )
             types = {n: arrow_type(d) for n, d in service.request.items()}
             types |= dict(pair for each in own if each is not None for pair in each.needed)
+            keys = {name for entity in made.entities for name in entity.keys.names}
+            shape = Shape.of(service, made.entities, {n: t for n, t in types.items() if n not in keys})
         age_us = service.max_age_us
-        limits = [
-            END_US if age_us is None else metas[view.namespace].watermark_us + age_us for view in made.views
-        ]
-        ready = _Ready(made, metas, np.array(limits, np.int64), own, types)
+        watermarks = tuple(metas[view.namespace].watermark_us for view in made.views)
+        limits = [END_US if age_us is None else us + age_us for us in watermarks]
+        ready = _Ready(
+            made, metas, np.array(limits, np.int64), np.zeros(len(limits), np.bool_), own, shape, watermarks
+        )
         self._ready[name] = ready, monotonic() + _META_S
         return ready
 
@@ -211,51 +236,44 @@ class OnlineReader:
     def _read(self, ready: _Ready, asked: Asked, at_us: int) -> Answer:
         made, n = ready.made, asked.size
         plan, views = made.plan, len(made.views)
-        records = self.store.get([(view.namespace, asked.keys[view.view.entity]) for view in made.views])
+        keys = asked.keys
+        records = self.store.get([(namespace, keys[place]) for namespace, place in made.namespaces])
         if asked.without_key:
             _drop_without_key(records, made, asked)
-        lengths = [0 if record is None else len(record) for record in records]
-        offsets = np.fromiter(accumulate(lengths, initial=0), np.int64, len(lengths) + 1)
-        data = np.frombuffer(b"".join([record for record in records if record is not None]), np.uint8)
-        now = np.zeros(1 + views, np.int64)
-        now[0] = at_us
-        if made.service.max_age_us is not None:
-            now[1:] = ready.stale_before < at_us
-        own_columns, own, own_marks = self._own_rows(ready, asked, at_us)
-        out = np.zeros((plan.out_rows, n), np.int64)
-        ok = np.zeros((plan.out_rows, n), np.bool_)
-        status = np.zeros((plan.out_rows, n), np.uint8)
-        info = np.zeros((views * n, 2), np.int64)
-        width, edges = 64, plan.edges_at(at_us)
+        parts = [record or b"" for record in records] if None in records else cast("list[bytes]", records)
+        offsets = np.array([*accumulate(map(len, parts), initial=0)], np.int64)
+        data = np.frombuffer(b"".join(parts), np.uint8)
+        stale = ready.not_stale if made.service.max_age_us is None else (ready.stale_before < at_us)
+        own_columns, own, own_marks = self._own_rows(ready, asked, at_us) if plan.any_own else _NO_OWN
+        out, info = np.empty((plan.out_rows, n), np.int64), np.empty((views * n, 2), np.int64)
+        ok, status = np.empty((plan.out_rows, n), np.bool_), np.empty((plan.out_rows, n), np.uint8)
+        instants, width = plan.instants(at_us), 64
         while True:
             cells, marks = self._scratch.room(plan.cell_rows, plan.mark_rows, width)
             code = fold_records(
-                data, offsets, plan.plan, plan.numbers, now, edges, own, own_marks, cells, marks, out, ok, status,
-                info,
+                data, offsets, plan.plan, plan.numbers, instants, stale, own, own_marks, cells, marks, out, ok,
+                status, info,
             )  # fmt: skip
             if code != SMALL:
                 break
             width = 2 * int(info[0, 0])
         if code != DONE:
             _check(code, data, offsets, made, at_us)
-        freshness = tuple(
-            Freshness(view.name, ready.metas[view.namespace].watermark_us, info[v * n : (v + 1) * n, 0])
-            for v, view in enumerate(made.views)
-        )
+        names, dtypes, owners = made.own_names
+        fresh = Freshnesses(made.view_names, ready.watermarks, info, n)
+        folded = (data, offsets, out, ok, status, info, stale)
+        if plan.out_rows != made.width:
+            out, ok, status = out[: made.width], ok[: made.width], status[: made.width]
         answer = Answer(
-            made.service.name, at_us, made.service.names, made.row_dtypes[: made.width],
-            out[: made.width].T, ok[: made.width].T, status[: made.width].T, {}, freshness,
-            made.row_views[: made.width],
-        )  # fmt: skip
-        if made.others or len(made.row_names) > made.width or -1 in answer.view_of:
-            answer = _complete(answer, ready, asked, (data, offsets, out, ok, status, info, now), own_columns)
+            made.service.name, at_us, names, dtypes, out.T, ok.T, status.T, _NO_OTHERS, fresh, owners
+        )
+        if not made.is_plain:
+            answer = _complete(answer, ready, asked, folded, own_columns)
         return apply_policy(made.service, answer)
 
     def _own_rows(
         self, ready: _Ready, asked: Asked, at_us: int
     ) -> tuple[list[OwnColumns | None], Ints, Bools]:
-        if not ready.made.plan.any_own:
-            return [], _NO_OWN, _NO_MARKS
         at = np.full(asked.size, at_us, np.int64)
         table = asked.table(at)
         with self._lock:  # one engine, one request at a time
@@ -268,7 +286,7 @@ class OnlineReader:
         return made, np.concatenate([own for own, _ in cells]), np.concatenate([marks for _, marks in cells])
 
 
-_Folded = tuple[Any, Ints, Ints, Bools, Any, Ints, Ints]
+_Folded = tuple[Any, Ints, Ints, Bools, Any, Ints, Bools]
 
 
 def _own_needed(ready: _Ready) -> list[tuple[str, pa.DataType]]:
@@ -277,7 +295,7 @@ def _own_needed(ready: _Ready) -> list[tuple[str, pa.DataType]]:
 
 def _drop_without_key(records: list[bytes | None], made: OnlineService, asked: Asked) -> None:
     for v, view in enumerate(made.views):
-        for e in asked.without_key.get(view.view.entity, ()):
+        for e in asked.without_key.get(made.entity_of[v], ()):
             records[v * asked.size + e] = None
 
 
@@ -301,7 +319,7 @@ def _complete(
 ) -> Answer:
     """The answer with what the kernels do not give: text, lists and maps, and request features."""
     made = ready.made
-    data, offsets, out, ok, status, info, now = folded
+    data, offsets, out, ok, status, info, stale = folded
     n = asked.size
     columns: dict[int, pa.Array] = {}
     histories: dict[int, Locator] = {}
@@ -316,7 +334,7 @@ def _complete(
         columns[row] = evaluate_map(feature, there) if feature.by else evaluate(feature, there).to_arrow()
         missing = info[v * n : (v + 1) * n, 1] == 0
         ok[row] = ~np.asarray(columns[row].is_null().to_numpy(zero_copy_only=False), np.bool_)
-        worth = np.where(now[1 + v], STALE, np.where(ok[row], PRESENT, 1))
+        worth = np.where(stale[v], STALE, np.where(ok[row], PRESENT, 1))
         status[row] = np.where(missing, MISSING, worth)
     whole = Answer(
         answer.service, answer.at_us, made.row_names, made.row_dtypes, out[: len(made.row_names)].T,
