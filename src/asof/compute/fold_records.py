@@ -48,11 +48,9 @@ sum_here = inlined(sum_exact.function)
 extreme_here = inlined(extreme.function)
 locate_here = inlined(locate.function)
 COUNT, SUM, MEAN, EXTREME, MOMENTS, DECAYED, EDGE, LATEST, RATIO = range(9)
-INTEGER, FLOAT, SCALED = (
-    0,
-    1,
-    2,
-)  # how a number of the plan is kept: int64, float64, or int64 over a power of ten
+INTEGER, FLOAT, SCALED, TEXT = 0, 1, 2, 3
+"""How a value is kept in `out`: int64, bits of float64, int64 over a power of ten; of a text where it stands in the
+records: position << 24 | bytes."""
 VIEW_WORDS, FEATURE_WORDS = 18, 14
 DONE, SMALL, OVERFLOW, EARLY = -1, -2, -3, -4
 PRESENT, NULL, MISSING, EXPIRED, STALE = range(5)
@@ -201,8 +199,27 @@ def fold_sum(f, power, cells, floats, mask, used, prefixes, h, q, safe, to, fine
     return good
 
 
+@kernel
+def text_at(data, first, second, code):
+    """Where the text of a code stands: in the dictionary of the batch part, or in that of the stream part behind it."""
+    position = first
+    count = number(data, first, 4)
+    if code >= count:
+        code -= count
+        position = second
+        count = number(data, second, 4) if second >= 0 else 0
+    if code < 0 or code >= count:  # only in a corrupt record
+        return 0
+    base = position + 4 + 4 * count
+    start = number(data, position + 4 * code, 4) if code else 0
+    stop = number(data, position + 4 + 4 * code, 4)
+    if base + stop > data.size or start > stop:
+        return 0
+    return base + start << 24 | stop - start
+
+
 @inlined
-def fold_edge(f, at, cells, marks, mask, h, q, to, fine, status, spare):
+def fold_edge(f, at, cells, marks, mask, h, q, to, fine, status, spare, data, texts):
     """The newest or oldest value, or the newest row's value within its ttl."""
     op, slot = f[0], f[2]
     n = to.size
@@ -216,13 +233,33 @@ def fold_edge(f, at, cells, marks, mask, h, q, to, fine, status, spare):
         late = i >= 0 and f[10] == 1 and at - cells[EVENT, i] > f[11]  # older than its ttl
         fine[e] = i >= 0 and not late and (op == EDGE or marks[f[9], i])
         to[e] = cells[slot, i] if fine[e] else 0
+        if f[3] == TEXT and fine[e]:
+            to[e] = text_at(data, texts[e, 0, slot - TIMES], texts[e, 1, slot - TIMES], to[e])
         if late:
             status[e] = EXPIRED
 
 
 @inlined
 def fold_feature(
-    f, numbers, at, cells, floats, marks, masks, use, prefixes, w, vis, h, safe, out, ok, status, spare
+    f,
+    numbers,
+    at,
+    cells,
+    floats,
+    marks,
+    masks,
+    use,
+    prefixes,
+    w,
+    vis,
+    h,
+    safe,
+    out,
+    ok,
+    status,
+    spare,
+    data,
+    texts,
 ):
     """One feature for every query; gives False where a sum does not fit 64 bits.
 
@@ -256,7 +293,7 @@ def fold_feature(
         decayed(h, q, floats[slot], mask, cells[EVENT], vis, numbers[0], 0, n, to.view(np.float64))
         fine[:] = True
     else:
-        fold_edge(f, at, cells, marks, mask, h, q, to, fine, status[row], spare)
+        fold_edge(f, at, cells, marks, mask, h, q, to, fine, status[row], spare, data, texts)
     return True
 
 
@@ -305,7 +342,9 @@ def put_prefixes(table, rows, total, longest, cells, marks, use, prefixes, safe)
 
 
 @kernel
-def fold_view(view, plan, numbers, starts, rows, at, edges, own, own_marks, cells, marks, out, ok, status):
+def fold_view(
+    view, plan, numbers, starts, rows, at, edges, own, own_marks, cells, marks, out, ok, status, data, texts
+):
     """All features of one view, whose rows are in `cells`; gives False where a sum does not fit 64 bits."""
     columns = view[0]
     n = starts.size - 1
@@ -384,6 +423,8 @@ def fold_view(view, plan, numbers, starts, rows, at, edges, own, own_marks, cell
                 ok,
                 status,
                 spare,
+                data,
+                texts,
             )
     return (
         good and bits_.size + words_.size + per_query_.size + safe_.size > 0
@@ -461,7 +502,22 @@ def fold_records(
         mine_own = own[view[16] : view[16] + 2 + columns]
         mine_marks = own_marks[view[17] : view[17] + 1 + columns + view[1]]
         if not fold_view(
-            view, plan, numbers, starts, rows, at, edges, mine_own, mine_marks, cells, marks, out, ok, status
+            view,
+            plan,
+            numbers,
+            starts,
+            rows,
+            at,
+            edges,
+            mine_own,
+            mine_marks,
+            cells,
+            marks,
+            out,
+            ok,
+            status,
+            data,
+            texts,
         ):
             return OVERFLOW
         table = plan[view[10] : view[11]].reshape(-1, FEATURE_WORDS)

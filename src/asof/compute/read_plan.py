@@ -27,6 +27,7 @@ from asof.compute.fold_records import (
     RATIO,
     SCALED,
     SUM,
+    TEXT,
     VIEW_WORDS,
 )
 from asof.compute.record import Layout
@@ -68,6 +69,7 @@ class ReadPlan:
     cell_rows: int
     mark_rows: int
     plain: tuple[tuple[bool, ...], ...]
+    texts: tuple[int, ...]  # rows of `out` that say where a text stands
     before: Ints  # 0, then both edges of every window: how long before the instant they are, where a window is fixed
     hops: tuple[tuple[int, Window], ...]  # windows that are not, by their place
     any_own: bool
@@ -89,6 +91,18 @@ def is_plain(feature: Feature, layout: Layout) -> bool:
         return all(is_plain(part, layout) for part in feature.parts)
     dtype = None if feature.column is None else dict(layout.columns)[feature.column]
     return feature_dtype(feature, dtype).kind in _NUMBERS
+
+
+def is_text(feature: Feature, layout: Layout, *, own: bool) -> bool:
+    """True where the kernels find a text in the records: the value of one row, and not of the request's own."""
+    if (
+        feature.by is not None
+        or feature.function not in {"first", "last", "latest"}
+        or "n" in dict(feature.params)
+    ):
+        return False
+    dtype = dict(layout.columns)[str(feature.column)]
+    return dtype.kind == "string" and (feature.function == "latest" or not own)
 
 
 @dataclass
@@ -185,6 +199,8 @@ class _Writer:
 
 
 def _kind(dtype: DType | None) -> int:
+    if dtype is not None and dtype.kind == "string":
+        return TEXT
     if dtype is None or dtype.kind not in {"float64", "decimal"}:
         return INTEGER
     return FLOAT if dtype.kind == "float64" else SCALED
@@ -195,9 +211,20 @@ def build_plan(views: Sequence[ViewRead], answer_rows: int) -> ReadPlan:
     writer = _Writer(answer_rows)
     tables: list[_View] = []
     plain: list[tuple[bool, ...]] = []
+    texts: list[int] = []
     for read in views:
         table = _View(read.layout)
-        plain.append(tuple(is_plain(feature, read.layout) for feature in read.features))
+        texts += [
+            row
+            for feature, row in zip(read.features, read.rows, strict=True)
+            if is_text(feature, read.layout, own=read.own)
+        ]
+        plain.append(
+            tuple(
+                is_plain(feature, read.layout) or is_text(feature, read.layout, own=read.own)
+                for feature in read.features
+            )
+        )
         for feature, row, folded in zip(read.features, read.rows, plain[-1], strict=True):
             if folded:
                 writer.add(table, feature, row)
@@ -210,6 +237,7 @@ def build_plan(views: Sequence[ViewRead], answer_rows: int) -> ReadPlan:
         cell_rows=max(TIMES + len(t.layout.columns) + len(t.floats) for t in tables),
         mark_rows=max(VALUES + len(t.layout.columns) + len(t.layout.predicates) for t in tables),
         plain=tuple(plain),
+        texts=tuple(texts),
         before=np.array([0, *(us for pair in edges for us in pair)], np.int64),
         hops=hops,
         any_own=any(read.own for read in views),

@@ -93,7 +93,7 @@ class OnlineService:
     @cached_property
     def is_plain(self) -> bool:
         """True where the kernels give every column."""
-        return not self.others and -1 not in self.row_views
+        return not self.others and not self.plan.texts and -1 not in self.row_views
 
     @cached_property
     def own_names(self) -> tuple[tuple[str, ...], tuple[DType, ...], tuple[int, ...]]:

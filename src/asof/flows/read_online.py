@@ -294,7 +294,7 @@ def _own_needed(ready: _Ready) -> list[tuple[str, pa.DataType]]:
 
 
 def _drop_without_key(records: list[bytes | None], made: OnlineService, asked: Asked) -> None:
-    for v, view in enumerate(made.views):
+    for v in range(len(made.views)):
         for e in asked.without_key.get(made.entity_of[v], ()):
             records[v * asked.size + e] = None
 
@@ -321,7 +321,7 @@ def _complete(
     made = ready.made
     data, offsets, out, ok, status, info, stale = folded
     n = asked.size
-    columns: dict[int, pa.Array] = {}
+    columns = {row: _texts(data, out[row], ok[row]) for row in made.plan.texts}
     histories: dict[int, Locator] = {}
     for v, i in made.others:
         if v not in histories:
@@ -350,6 +350,15 @@ def _complete(
         answer.service, answer.at_us, answer.names, answer.dtypes, answer.values, answer.valid, answer.statuses,
         kept, answer.freshness, answer.view_of,
     )  # fmt: skip
+
+
+def _texts(data: Any, places: Ints, ok: Bools) -> pa.Array:
+    """The texts that stand at places in the records, null where not valid."""
+    made: list[str | None] = []
+    for place, there in zip(cast("list[int]", places.tolist()), cast("list[bool]", ok.tolist()), strict=True):
+        start = place >> 24
+        made.append(bytes(data[start : start + (place & 0xFFFFFF)]).decode() if there else None)
+    return pa.array(made, pa.string())
 
 
 def _locator(data: Any, offsets: Ints, layout: Layout, at_us: int, own: OwnColumns | None) -> Locator:
