@@ -11,6 +11,7 @@ Where a server is not installed its tests are skipped with one line, and fail wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -25,6 +26,7 @@ from typing import Any, NoReturn
 
 import psycopg
 import pytest
+from moto.server import ThreadedMotoServer
 from psycopg import sql
 
 USER = "asof"
@@ -185,3 +187,118 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+class Redis:
+    """A Redis server on loopback, which can be stopped, paused and started again on its port."""
+
+    def __init__(self, binary: str, folder: Path, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.folder = folder
+        self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._command += ["--save", "", "--daemonize", "no", "--loglevel", "warning", *options]
+        if setpriv := shutil.which("setpriv"):
+            self._command = [setpriv, "--pdeathsig", "KILL", "--", *self._command]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.folder / f"log-{self.port}").open("ab") as out:
+            self.process = subprocess.Popen(self._command, stdout=out, stderr=out)
+        for _ in range(PATIENCE_S * 50):
+            try:
+                if self.ask("PING").startswith(b"+PONG"):
+                    return
+            except OSError:
+                pass
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.02)
+                break
+        pytest.fail(f"Redis did not start: {(self.folder / f'log-{self.port}').read_text()}", pytrace=False)
+
+    def ask(self, line: str) -> bytes:
+        """What the server answers to a command, up to 64 KB."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(line.encode() + b"\r\n")
+            return connection.recv(65_536)
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP lets it hang, SIGCONT go on."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """End it at once; what it held is gone."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+def redis_binary(name: str = "server") -> str:
+    """The program of Redis or Valkey, or a test that is skipped."""
+    found = shutil.which(f"redis-{name}") or shutil.which(f"valkey-{name}")
+    return found or absent("Redis", "on Debian 'apt install redis-server' brings it")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A real Redis server with nothing in it."""
+    folder = Path(tempfile.mkdtemp(prefix="asof-redis-"))
+    server = Redis(redis_binary(), folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[list[Redis]]:
+    """Three servers that are one cluster."""
+    folder = Path(tempfile.mkdtemp(prefix="asof-redis-cluster-"))
+    binary, made = redis_binary(), list[Redis]()
+    try:
+        for number in range(3):
+            (folder / str(number)).mkdir()
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+            made.append(Redis(binary, folder / str(number), *options, "--cluster-port", str(free_port())))
+            made[-1].start()
+        names = [f"127.0.0.1:{server.port}" for server in made]
+        create = [redis_binary("cli"), "--cluster", "create", *names, "--cluster-yes"]
+        done = subprocess.run(create, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        if done.returncode:
+            pytest.fail(f"the cluster was not made: {done.stdout}{done.stderr}", pytrace=False)
+        yield made
+    finally:
+        for server in made:
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class DynamoDB:
+    """An emulation of DynamoDB's API on loopback; its answers are those of the real one, over HTTP."""
+
+    def __init__(self, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self._numbers = count(1)
+
+    def url(self, **options: str) -> str:
+        """asof's address of a table that nobody has used."""
+        more = "".join(f"&{name}={value}" for name, value in options.items())
+        return f"dynamodb://us-east-1/test_{next(self._numbers)}?endpoint={self.endpoint}&create=true{more}"
+
+
+@pytest.fixture(scope="session")
+def dynamodb() -> Iterator[DynamoDB]:
+    """A DynamoDB API with nothing in it."""
+    port = free_port()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in keys.items():
+            patch.setenv(name, value)
+        yield DynamoDB(port)
+    server.stop()

@@ -31,12 +31,19 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         usage_dir=folder / ".asof" / "usage",
         registry=f"sqlite:///{folder}/.asof/registry.sqlite",
         registry_password=None,
+        online_store=f"lmdb:///{folder}/.asof/online",
+        online_password=None,
+        online_timeout_us=500_000,
+        online_ttl_us=None,
+        online_history_us=3_600_000_000,
+        online_lateness_us=3_600_000_000,
         environment="prod",
         user=None,
         abandoned_after_us=30 * 86_400 * 1_000_000,
         openlineage_url=None,
         openlineage_api_key=None,
         openlineage_file=None,
+        serve_keys=None,
         log_level="warning",
     )
 
@@ -63,6 +70,19 @@ def test_the_environment_speaks_in_text(tmp_path: Path) -> None:
     config = load_config(project(tmp_path), environ)
     assert (config.memory_limit_bytes, config.log_level) == (1_000_000_000, "debug")
     assert config.usage_dir == tmp_path / "receipts"
+
+
+def test_the_online_store_is_a_folder_of_the_project_or_a_server(tmp_path: Path) -> None:
+    text = "[online]\nstore = 'lmdb:///state/online'\ntimeout = '80ms'\nttl = '30d'\npassword = 'env:CACHE'"
+    config = load_config(project(tmp_path, text), {})
+    assert config.online_store == f"lmdb:///{tmp_path}/state/online"
+    assert (config.online_timeout_us, config.online_ttl_us) == (80_000, 30 * 86_400 * 1_000_000)
+    assert config.online_password == "env:CACHE"  # noqa: S105 - a reference
+    by_variable = load_config(tmp_path, {"ASOF_ONLINE_STORE": "redis+cluster://cache:6379"})
+    assert by_variable.online_store == "redis+cluster://cache:6379"
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path, {"ASOF_ONLINE_STORE": "redis://:hunter2@cache:6379"})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_config_is_frozen(tmp_path: Path) -> None:

@@ -59,6 +59,12 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "alembic": ("registry/migrate.py", "registry/migrations/"),
     # Lineage events: its classes and its transports, loaded when the first event is made.
     "openlineage": ("flows/openlineage.py", "flows/openlineage_events.py"),
+    # Online stores: one driver, one file.
+    "lmdb": ("online/lmdb.py", "online/lmdb_environment.py", "online/lmdb_errors.py"),
+    "redis": ("online/redis.py",),
+    "psycopg": ("online/postgres.py",),
+    "boto3": ("online/dynamodb.py",),
+    "botocore": ("online/dynamodb.py",),
     # Cases of a user's project; by a loader that makes plain values only.
     "yaml": ("flows/case_files.py",),
     "click": ("cli/",),
@@ -81,7 +87,7 @@ STOPWATCHES = {
     "monotonic",
     "monotonic_ns",
 }
-OWNERS_OF_TIME = {"clock.py": TIME_OF_DAY, "usage.py": STOPWATCHES}
+OWNERS_OF_TIME = {"clock.py": TIME_OF_DAY, "usage.py": STOPWATCHES, "online/retry.py": STOPWATCHES}
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,19 @@ class Config:
     usage_dir: Path
     registry: str
     registry_password: str | None
+    online_store: str
+    online_password: str | None
+    online_timeout_us: int
+    online_ttl_us: int | None
+    online_history_us: int
+    online_lateness_us: int
     environment: str
     user: str | None
     abandoned_after_us: int
     openlineage_url: str | None
     openlineage_api_key: str | None
     openlineage_file: Path | None
+    serve_keys: str | None
     log_level: str
 
 

@@ -150,8 +150,8 @@ def _check_url(value: object, root: Path) -> str:
     if not isinstance(value, str) or "://" not in value or _holds_password(value):
         raise ValueError
     scheme, _, rest = value.partition("://")
-    if scheme == "sqlite" and rest.startswith("/") and not rest.startswith("//"):
-        return f"sqlite:///{root / rest[1:]}"  # a relative path starts at the project's folder
+    if scheme in {"sqlite", "lmdb"} and rest.startswith("/") and not rest.startswith("//"):
+        return f"{scheme}:///{root / rest[1:]}"  # a relative path starts at the project's folder
     return value
 
 
@@ -266,6 +266,56 @@ SETTINGS = (
         "Where the password of the registry's database is.",
     ),
     Setting(
+        "online.store",
+        "online_store",
+        "url",
+        lambda root: f"lmdb:///{root / '.asof' / 'online'}",
+        "lmdb:///.asof/online",
+        "Where the newest records for serving are kept: a folder of the project, or a server. A password never stands"
+        " in the URL.",
+    ),
+    Setting(
+        "online.password",
+        "online_password",
+        "secret",
+        lambda _: None,
+        "none: the store's own ways",
+        "Where the password of the online store is.",
+    ),
+    Setting(
+        "online.timeout",
+        "online_timeout_us",
+        "duration",
+        lambda _: parse_duration("500ms"),
+        "500ms",
+        "How long one read of the online store may take, retries included; one step of a write may take 20 times as"
+        " long.",
+    ),
+    Setting(
+        "online.ttl",
+        "online_ttl_us",
+        "duration",
+        lambda _: None,
+        "none: records stay until they are replaced or dropped",
+        "How long a record lives after its last write, in stores that can forget (Redis, DynamoDB).",
+    ),
+    Setting(
+        "online.history",
+        "online_history_us",
+        "duration",
+        lambda _: parse_duration("1h"),
+        "1h",
+        "How far before the watermark records still answer: a read as of an older instant is refused.",
+    ),
+    Setting(
+        "online.lateness",
+        "online_lateness_us",
+        "duration",
+        lambda _: parse_duration("1h"),
+        "1h",
+        "How late a row may arrive in its source: `asof materialize` reads again from so long before the watermark.",
+    ),
+    Setting(
         "environment",
         "environment",
         "environment",
@@ -312,6 +362,14 @@ SETTINGS = (
         lambda _: None,
         "none: off",
         "A file to which lineage events are appended after an apply (needs the `openlineage` extra).",
+    ),
+    Setting(
+        "serve.keys",
+        "serve_keys",
+        "secret",
+        lambda _: None,
+        "none: everybody who reaches the server is let in",
+        "Where the keys are that `asof serve` asks for, one a line.",
     ),
     Setting(
         "log_level",

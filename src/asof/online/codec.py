@@ -23,7 +23,8 @@ class Meta:
     """What holds for the records of one version of a view.
 
     Every row known before `watermark_us` is in; whoever asks at `floor_us` or later gets exact answers. `from_us` is
-    where the unbroken line of materialized intervals begins.
+    where the unbroken line of materialized intervals begins. `entities` and `size_bytes` are how many records there are
+    and their size: what the runs have counted.
     """
 
     layout: Layout
@@ -32,6 +33,12 @@ class Meta:
     from_us: int
     fingerprint: str = ""
     entities: int = 0
+    size_bytes: int = 0
+
+    @property
+    def record_bytes(self) -> int:
+        """The size of a record on average."""
+        return self.size_bytes // max(1, self.entities)
 
     def to_bytes(self) -> bytes:
         """The meta record."""
@@ -45,6 +52,7 @@ class Meta:
             "from_us": self.from_us,
             "fingerprint": self.fingerprint,
             "entities": self.entities,
+            "size_bytes": self.size_bytes,
         }
         return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
@@ -73,5 +81,5 @@ class Meta:
             )
         columns = tuple((name, DType.parse(dtype)) for name, dtype in body["columns"])
         layout = Layout(columns, tuple(body["predicates"]), body["keyed"])
-        whole = {key: body[key] for key in ("watermark_us", "floor_us", "from_us", "fingerprint", "entities")}
-        return cls(layout, **whole)
+        names = ("watermark_us", "floor_us", "from_us", "fingerprint", "entities", "size_bytes")
+        return cls(layout, **{name: body[name] for name in names})
