@@ -220,11 +220,14 @@ def _extreme(folder: Folder) -> Result:
 
 
 def _moments(folder: Folder) -> Result:
+    return _finish(Moments(root=folder.feature.function == "std"), _moment_state(folder), FLOAT64)
+
+
+def _moment_state(folder: Folder) -> State:
     n, total = _counts(folder), _float_sums(folder)
     mean, m2 = _out(folder, "float64"), _out(folder, "float64")
     folder.run(kernels.deviations, _floats(folder), folder.use, folder.mask, n, total, mean, m2)
-    state = {"n": n, "mean": mean.array, "m2": m2.array}
-    return _finish(Moments(root=folder.feature.function == "std"), state, FLOAT64)
+    return {"n": n, "mean": mean.array, "m2": m2.array}
 
 
 def _floats(folder: Folder) -> Floats:
@@ -362,6 +365,23 @@ def evaluate(feature: Feature, locator: Locator) -> Result:
         NumericOverflow: an exact sum does not fit 64 bits.
     """
     return _FOLDS[feature.function](Folder(feature, locator))
+
+
+def state_of(feature: Feature, locator: Locator) -> State:
+    """The state of a count, sum, extreme or variance for every query, before it is finished: what a tile keeps.
+
+    Raises:
+        NumericOverflow: an exact sum does not fit 64 bits.
+    """
+    folder = Folder(feature, locator)
+    if feature.function == "count":
+        return {"n": _counts(folder)}
+    if feature.function == "sum":
+        return {"sum": _sums(folder)}
+    if feature.function in {"min", "max"}:
+        found = _extreme(folder)
+        return {"value": found.values, "has": found.valid}
+    return _moment_state(folder)
 
 
 def hidden_rows(feature: Feature, locator: Locator) -> tuple[int, int]:

@@ -33,6 +33,27 @@ def finish_moments(n, m2, root, out, ok):
 
 
 @kernel
+def merged_moments(n, mean, m2, more, other_mean, other_m2):
+    """Count, mean and M2 of two sets together.
+
+    Source: Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979.
+    """
+    total = n + more
+    share = more / max(total, 1)
+    apart = other_mean - mean
+    return total, other_mean if n == 0 else mean + apart * share, m2 + other_m2 + apart * apart * n * share
+
+
+@kernel
+def merge_moments(n, mean, m2, more, other_mean, other_m2, out_n, out_mean, out_m2):
+    """`merged_moments`, pair by pair."""
+    for k in range(n.size):
+        out_n[k], out_mean[k], out_m2[k] = merged_moments(
+            n[k], mean[k], m2[k], more[k], other_mean[k], other_m2[k]
+        )
+
+
+@kernel
 def finish_ratio(over, over_ok, under, under_ok, empty, out, ok):
     """over / under; where either is null or `under` is 0, `empty`, or null if `empty` is NaN."""
     for k in range(over.size):

@@ -27,6 +27,7 @@ from asof.compute.kernels import (
     sum_exact,
     sum_float,
 )
+from asof.compute.fold_tiles import tile_windows, tiled_feature
 from asof.compute.unpack import (
     EVENT,
     GOOD,
@@ -38,8 +39,10 @@ from asof.compute.unpack import (
     UNTIL,
     VALUES,
     count_rows,
+    count_tiles,
     number,
     unpack_records,
+    unpack_tiles,
 )
 from asof.define.window import END_US
 
@@ -51,9 +54,10 @@ COUNT, SUM, MEAN, EXTREME, MOMENTS, DECAYED, EDGE, LATEST, RATIO = range(9)
 INTEGER, FLOAT, SCALED, TEXT = 0, 1, 2, 3
 """How a value is kept in `out`: int64, bits of float64, int64 over a power of ten; of a text where it stands in the
 records: position << 24 | bytes."""
-VIEW_WORDS, FEATURE_WORDS = 18, 14
+VIEW_WORDS, FEATURE_WORDS = 19, 17
 DONE, SMALL, OVERFLOW, EARLY = -1, -2, -3, -4
 PRESENT, NULL, MISSING, EXPIRED, STALE = range(5)
+NOBODY = -1  # in place of the event key of an own row that counts for no entity
 _SAFE = 2**62
 
 
@@ -145,7 +149,8 @@ def own_windows(windows, starts, cells, marks, h, vis, own, own_marks, rows, fou
     for w in range(windows.shape[0]):
         if windows[w, 0]:
             for e in range(n):
-                found[w, 3, e] = rows + e
+                nobody = own[0, e] == NOBODY and not own_marks[0, e]
+                found[w, 3, e] = -1 if nobody else rows + e
             q = (found[w, 0], found[w, 1], found[w, 2], vis, found[w, 3])
             drop_known_own(h, q, code, code_starts, code_rows, 0, n)
 
@@ -343,7 +348,25 @@ def put_prefixes(table, rows, total, longest, cells, marks, use, prefixes, safe)
 
 @kernel
 def fold_view(
-    view, plan, numbers, starts, rows, at, edges, own, own_marks, cells, marks, out, ok, status, data, texts
+    view,
+    plan,
+    numbers,
+    starts,
+    rows,
+    at,
+    edges,
+    own,
+    own_marks,
+    cells,
+    marks,
+    out,
+    ok,
+    status,
+    data,
+    texts,
+    tile_starts,
+    tile_cells,
+    tile_marks,
 ):
     """All features of one view, whose rows are in `cells`; gives False where a sum does not fit 64 bits."""
     columns = view[0]
@@ -397,6 +420,8 @@ def fold_view(
     fold_windows(windows, edges[view[13] : view[14]], queries, starts, cells, settled, known_all, rows, found)
     if total > rows:
         own_windows(windows, starts, cells, marks, h, queries[1], own, own_marks, rows, found)
+    tile_found = np.empty((5, n if view[18] else 0), np.int64)
+    tile_h = (tile_cells[EVENT], tile_cells[EVENT, :0], np.ones(tile_cells.shape[1], np.bool_))
     good = True
     for k in range(features.shape[0]):
         f = features[k]
@@ -404,6 +429,28 @@ def fold_view(
         status[f[1], :] = 0
         if f[0] == RATIO:
             fold_ratio(f, mine, out, ok, spare)
+        elif view[18]:
+            w = found[f[5]]
+            tile_windows(edges[view[13] + f[5], 0], tile_starts, tile_cells, at, tile_found)
+            tile_q = (tile_found[0], tile_found[1], tile_found[2], tile_found[4], tile_found[3])
+            good &= tiled_feature(
+                f,
+                mine[0],
+                cells,
+                floats,
+                masks[f[4]],
+                use[f[4]],
+                prefixes,
+                h,
+                (w[0], w[1], w[2], queries[1], w[3]),
+                tile_h,
+                tile_q,
+                tile_cells,
+                tile_marks,
+                out[f[1]],
+                ok[f[1]],
+                spare,
+            )
         else:
             good &= fold_feature(
                 f,
@@ -439,6 +486,17 @@ def newest_of(cells, start, stop, at):
         if cells[KNOWN, i] <= at and cells[UNTIL, i] > at:
             newest = max(newest, cells[EVENT, i])
     return newest
+
+
+@kernel
+def note_tiles(data, offsets, tile_starts, at, info):
+    """Counts tiles as rows; where no row is left, the newest event time is the one that the record's header tells."""
+    for e in range(info.shape[0]):
+        info[e, 1] += tile_starts[e + 1] - tile_starts[e]
+        if offsets[e + 1] > offsets[e]:
+            newest = number(data, offsets[e] + 24, 8)
+            if newest <= at and newest > info[e, 0]:
+                info[e, 0] = newest
 
 
 @kernel
@@ -499,6 +557,16 @@ def fold_records(
                 return EARLY
             info[r, 0] = newest_of(cells, starts[e], starts[e + 1], at)
             info[r, 1] = starts[e + 1] - starts[e]
+        tiled = view[18]
+        tile_starts = np.zeros(n + 1, np.int64)
+        size = count_tiles(data, mine) + 1 if tiled else 0
+        tile_cells = np.empty((TIMES + tiled, size), np.int64)
+        tile_marks = np.empty((VALUES + tiled, size), np.bool_)
+        if tiled:
+            bad = unpack_tiles(data, mine, tiled, tile_cells, tile_marks, tile_starts)
+            if bad >= 0:
+                return v * n + bad
+            note_tiles(data, mine, tile_starts, at, info[v * n : (v + 1) * n])
         mine_own = own[view[16] : view[16] + 2 + columns]
         mine_marks = own_marks[view[17] : view[17] + 1 + columns + view[1]]
         if not fold_view(
@@ -518,6 +586,9 @@ def fold_records(
             status,
             data,
             texts,
+            tile_starts,
+            tile_cells,
+            tile_marks,
         ):
             return OVERFLOW
         table = plan[view[10] : view[11]].reshape(-1, FEATURE_WORDS)

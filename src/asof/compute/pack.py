@@ -2,6 +2,8 @@
 
 A block is written here and read in `unpack.py`; both are kernels, so that neither loops in Python over values.
 
+    record   format u8, layout u8 (0 rows, 1 tiles), parts u8 (bit 0: a stream part), zeros; watermark, floor and newest
+             event time as i64; the block of the batch part, that of the stream part, that of the tiles
     block    size u32, rows u24, flags u8; a descriptor for each column; a validity byte for each predicate, padded to
              8; and the payloads in the same order
     columns  event time; known-at less event time (if any differs); until when visible, less known-at (if any is
@@ -32,6 +34,7 @@ DESCRIPTOR = 16
 HAS_KNOWN, HAS_UNTIL, HAS_KEYS = 1, 2, 4
 MAX_ROWS = 2**24 - 1
 ALL, NONE, SOME = 0, 1, 2
+ROWS, TILES = 0, 1
 RAW, SCALED = 1, 2
 MOST_DIGITS = 4
 _EXACT = float(2**53)
@@ -290,22 +293,43 @@ def put_block(out, pos, start, stop, times, keys, columns, predicates, texts, sp
 
 
 @kernel
-def put_records(out, offsets, starts, g0, g1, heads, times, keys, columns, predicates, texts):
-    """Writes one record for each group g0..g1 that has rows; `offsets[g]` to `offsets[g + 1]` are its bytes.
+def put_records(
+    out,
+    offsets,
+    starts,
+    g0,
+    g1,
+    heads,
+    newest,
+    times,
+    keys,
+    columns,
+    predicates,
+    texts,
+    tile_starts,
+    tile_times,
+    tile_columns,
+):
+    """Writes one record for each group g0..g1 that has rows or tiles; `offsets[g]` to `offsets[g + 1]` are its bytes.
 
-    heads   (version, layout, parts, watermark, floor)
+    heads    (version, layout, parts, watermark, floor); `newest` the newest event time of each group
+    tile_... the second block of the layout TILES: its rows are tiles, its event times their starts
     """
+    tiled = heads[1] == TILES
     longest = 1
     for g in range(g0, g1):
         longest = max(longest, starts[g + 1] - starts[g])
+        if tiled:
+            longest = max(longest, tile_starts[g + 1] - tile_starts[g])
     spare = np.empty((3, longest), np.int64)
     plain = np.empty(longest, np.bool_)
+    nothing = (np.full(tile_columns[0].shape[0], -1), texts[1][:0], texts[2][:0])
     pos = offsets[g0]
     for g in range(g0, g1):
         offsets[g] = pos
-        if starts[g + 1] == starts[g]:
+        if starts[g + 1] == starts[g] and (not tiled or tile_starts[g + 1] == tile_starts[g]):
             continue
-        put_header(out, pos, heads, times[0][starts[g + 1] - 1])
+        put_header(out, pos, heads, newest[g])
         pos = put_block(
             out,
             pos + RECORD_HEADER,
@@ -319,6 +343,20 @@ def put_records(out, offsets, starts, g0, g1, heads, times, keys, columns, predi
             spare,
             plain,
         )
+        if tiled:
+            pos = put_block(
+                out,
+                pos,
+                tile_starts[g],
+                tile_starts[g + 1],
+                tile_times,
+                False,
+                tile_columns,
+                predicates[:0],
+                nothing,
+                spare,
+                plain,
+            )
     offsets[g1] = pos
 
 

@@ -31,6 +31,7 @@ from asof.compute.fold_records import (
     VIEW_WORDS,
 )
 from asof.compute.record import Layout
+from asof.compute.tiles import TileLayout, component_places
 from asof.compute.unpack import TIMES, VALUES
 from asof.compute.windows import bounds, fixed_edges
 from asof.define.aggregation import Feature
@@ -190,12 +191,26 @@ class _Writer:
         if op in {SUM, MEAN} and words[3] != FLOAT:
             words[7] = view.prefix(1, words[4], place)
         words[8] = int(feature.function in {"max", "std", "last"})
+        if view.layout.tiles is not None:
+            words[13:16] = _tile_places(view.layout.tiles, feature)
         words[9] = VALUES + place  # for `latest`: where the column itself is null
 
     def _part_kind(self, view: _View, part: Feature) -> tuple[int, float]:
         dtype = feature_dtype(part, view.column(part)[1])
         kind = _kind(dtype)
         return kind, 10.0**dtype.scale if kind == SCALED else 1.0
+
+
+def _tile_places(tiles: TileLayout, feature: Feature) -> list[int]:
+    """Where a feature's count, its sum, extreme or mean, and its M2 stand among the tiles' columns."""
+    places = component_places(tiles)
+    rest = (feature.column, feature.predicate)
+    function = {"mean": "sum", "std": "var"}.get(feature.function, feature.function)
+    if function == "var":
+        return [places[("var", *rest), part] for part in ("n", "mean", "m2")]
+    counted = places.get((("count", *rest), "n"), 0)
+    main = {"sum": "sum", "min": "value", "max": "value"}.get(function)
+    return [counted, 0 if main is None else places[(function, *rest), main], 0]
 
 
 def _kind(dtype: DType | None) -> int:
@@ -264,6 +279,7 @@ def _arrays(
             words += [word for row in section for word in row]
             words[head + 3 + 2 * s] = len(words)
         words[head + 12], words[head + 13] = int(read.own), len(edges)
+        words[head + 18] = 0 if read.layout.tiles is None else len(component_places(read.layout.tiles))
         words[head + 16], words[head + 17] = own, own_marks
         if read.own:
             own += 2 + words[head]

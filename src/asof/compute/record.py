@@ -21,7 +21,8 @@ from asof.compute.arrays import EMPTY_INTS, Array, Bools, Ints
 from asof.compute.arrow import Column
 from asof.compute.arrow_ops import words
 from asof.compute.history import History
-from asof.define.window import END_US
+from asof.compute.tiles import TileLayout, Tiles, component_columns, component_places, states_of_columns
+from asof.define.window import BEGIN_US, END_US
 from asof.errors import DataError, LimitError
 from asof.types import DType
 
@@ -37,6 +38,12 @@ class Layout:
     columns: tuple[tuple[str, DType], ...]
     predicates: tuple[str, ...] = ()
     keyed: bool = False
+    tiles: TileLayout | None = None
+
+    @cached_property
+    def types(self) -> dict[str, DType]:
+        """The columns' types by name."""
+        return dict(self.columns)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -68,8 +75,17 @@ class Packed:
         return [bytes(view[edges[i] : edges[i + 1]]) for i in range(len(edges) - 1)]
 
 
-def pack_history(history: History, layout: Layout, *, watermark_us: int, floor_us: int) -> Packed:
-    """One record for each group of a history.
+def pack_history(
+    history: History,
+    layout: Layout,
+    *,
+    watermark_us: int,
+    floor_us: int,
+    tiles: Tiles | None = None,
+    newest_us: Ints | None = None,
+) -> Packed:
+    """One record for each group of a history, with the tiles of what is no longer in it where the layout has tiles;
+    `newest_us` is the newest event time of each group (default: that of its rows).
 
     Raises:
         LimitError: an entity has more rows than a record can hold.
@@ -81,21 +97,70 @@ def pack_history(history: History, layout: Layout, *, watermark_us: int, floor_u
     per_row = 8 * (5 + len(columns)) + 8 + widths
     fixed = 64 + pack.DESCRIPTOR * (6 + len(columns)) + 16 * (len(columns) + len(layout.predicates) + 2)
     bound = np.diff(history.starts) * int(per_row) + fixed
-    heads = (unpack.VERSION, 0, 0, watermark_us, floor_us)
-    arguments = (heads, _times(history, layout), layout.keyed, _values(columns, layout, history.size))
+    second = _tile_block(tiles, layout)
+    if tiles is not None:
+        states = second[2][0].shape[0]
+        bound += np.diff(tiles.starts) * (8 * (2 + states) + states) + 64 + pack.DESCRIPTOR * (2 + states)
+    heads = (unpack.VERSION, pack.ROWS if layout.tiles is None else pack.TILES, 0, watermark_us, floor_us)
+    newest = newest_of(history) if newest_us is None else newest_us
     predicates = _stacked(
         [history.predicates[sql][: history.size] for sql in layout.predicates], np.bool_, history.size
     )
+    arguments = (
+        heads, newest, _times(history, layout), layout.keyed, _values(columns, layout, history.size), predicates,
+        texts, *second,
+    )  # fmt: skip
     pieces: list[tuple[int, Bytes, Ints]] = []
 
     def run(g0: int, g1: int) -> None:
         out = np.empty(int(bound[g0:g1].sum()) + 8, np.uint8)
         offsets = np.zeros(groups + 1, np.int64)
-        pack.put_records(out, offsets, history.starts, g0, g1, *arguments, predicates, texts)
+        pack.put_records(out, offsets, history.starts, g0, g1, *arguments)
         pieces.append((g0, out[: offsets[g1]], offsets[g0 : g1 + 1]))
 
     in_chunks(groups, history.threads, run)
     return _joined(sorted(pieces, key=lambda piece: piece[0]))
+
+
+def newest_of(history: History) -> Ints:
+    """The newest event time of each group, BEGIN_US where it has no rows."""
+    last = np.maximum(history.starts[1:] - 1, 0)
+    if history.size == 0:
+        return np.full(last.size, BEGIN_US, np.int64)
+    return np.where(np.diff(history.starts) > 0, history.event[last], BEGIN_US)
+
+
+def _tile_block(tiles: Tiles | None, layout: Layout) -> tuple[Ints, Any, tuple[Ints, Bools, Bools]]:
+    nobody = np.empty(0, np.bool_)
+    if tiles is None or layout.tiles is None:
+        nothing = (np.empty((0, 0), np.int64), nobody, np.empty((0, 0), np.bool_))
+        times = (EMPTY_INTS, EMPTY_INTS, EMPTY_INTS, EMPTY_INTS, EMPTY_INTS, nobody)
+        return EMPTY_INTS, times, nothing
+    times = (tiles.at, tiles.at, EMPTY_INTS, EMPTY_INTS, EMPTY_INTS, nobody)
+    return tiles.starts, times, component_columns(tiles, layout.tiles)
+
+
+def unpack_all_tiles(data: Bytes, offsets: Ints, layout: Layout) -> Tiles:
+    """The tiles of records.
+
+    Raises:
+        DataError: a record is corrupt; carries `record`, its number.
+    """
+    tiled = layout.tiles
+    if tiled is None:
+        raise ValueError("the layout has no tiles")
+    columns = len(component_places(tiled))
+    n = unpack.count_tiles(data, offsets)
+    cells = np.empty((unpack.TIMES + columns, n + 1), np.int64)
+    marks = np.empty((unpack.VALUES + columns, n + 1), np.bool_)
+    starts = np.zeros(offsets.size, np.int64)
+    bad = unpack.unpack_tiles(data, offsets, columns, cells, marks, starts)
+    if bad >= 0:
+        raise bad_record(data, offsets, bad)
+    n = int(starts[-1])
+    values, valid = cells[unpack.TIMES :, :n], marks[unpack.VALUES :, :n]
+    states = states_of_columns(np.ascontiguousarray(values), valid, tiled, layout.types)
+    return Tiles(starts, cells[unpack.EVENT, :n].copy(), states)
 
 
 def _joined(pieces: Sequence[tuple[int, Bytes, Ints]]) -> Packed:

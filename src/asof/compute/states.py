@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from asof.compute.arrays import Array, Bools, Floats, Ints
-from asof.compute.finish import finish_mean, finish_moments
+from asof.compute.finish import finish_mean, finish_moments, merge_moments
 from asof.errors import NumericOverflow
 
 State = dict[str, Array]
@@ -141,11 +141,7 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sample variance or standard deviation from (count, mean, M2). Fewer than two values: null.
-
-    Source: Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances,
-    1979 (the merge).
-    """
+    """Sample variance or standard deviation from (count, mean, M2). Fewer than two values: null."""
 
     root: bool = False
 
@@ -158,11 +154,9 @@ class Moments:
         return {"n": valid.astype(np.int64), "mean": mean, "m2": np.zeros(valid.size)}
 
     def merge(self, left: State, right: State) -> State:
-        n = left["n"] + right["n"]
-        share = right["n"] / np.maximum(n, 1)
-        apart = right["mean"] - left["mean"]
-        mean = np.where(left["n"] == 0, right["mean"], left["mean"] + apart * share)
-        m2 = left["m2"] + right["m2"] + apart * apart * left["n"] * share
+        n, mean, m2 = left["n"] * 0, np.empty(left["n"].size), np.empty(left["n"].size)
+        both = [side[part] for side in (left, right) for part in ("n", "mean", "m2")]
+        merge_moments(*both, n, mean, m2)
         return {"n": n, "mean": mean, "m2": m2}
 
     def finish(self, state: State) -> Finished:

@@ -24,6 +24,7 @@ from asof.compute.pack import (
     RECORD_HEADER,
     SCALED,
     SOME,
+    TILES,
 )
 from asof.define.window import END_US
 
@@ -282,6 +283,54 @@ def unpack_records(data, offsets, columns, predicates, is_text, cells, marks, st
         n = unpack_record(
             data, offsets[r], offsets[r + 1], columns, predicates, is_text, cells, marks, row, texts[r]
         )
+        if n < 0:
+            return r
+        row += n
+    starts[offsets.size - 1] = row
+    return -1
+
+
+@kernel
+def tiles_of(data, start, stop):
+    """Where the block of a record's tiles begins and how many there are; (-1, 0) where it is not what it must be."""
+    if stop - start < RECORD_HEADER + BLOCK_HEADER or data[start + 1] != TILES:
+        return -1, 0
+    pos = start + RECORD_HEADER
+    for _ in range(2 if data[start + 2] & STREAM else 1):
+        if pos + BLOCK_HEADER > stop:
+            return -1, 0
+        pos += number(data, pos, 4)
+    if pos + BLOCK_HEADER > stop or pos + number(data, pos, 4) > stop:
+        return -1, 0
+    return pos, number(data, pos + 4, 3)
+
+
+@kernel
+def count_tiles(data, offsets):
+    """The tiles of all records together."""
+    total = 0
+    for r in range(offsets.size - 1):
+        if offsets[r + 1] > offsets[r]:
+            total += tiles_of(data, offsets[r], offsets[r + 1])[1]
+    return total
+
+
+@kernel
+def unpack_tiles(data, offsets, columns, cells, marks, starts):
+    """Reads the tiles of records one after the other, as `unpack_records` reads their rows; gives the number of the
+    first corrupt record, -1 where all are good.
+    """
+    row = 0
+    no_text = np.zeros(columns, np.int64)
+    texts = np.empty(columns, np.int64)
+    for r in range(offsets.size - 1):
+        starts[r] = row
+        if offsets[r + 1] == offsets[r]:
+            continue
+        pos, _ = tiles_of(data, offsets[r], offsets[r + 1])
+        if pos < 0:
+            return r
+        n = unpack_block(data, pos, offsets[r + 1], columns, 0, no_text, cells, marks, row, texts)
         if n < 0:
             return r
         row += n

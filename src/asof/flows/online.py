@@ -13,7 +13,9 @@ from asof.define.feature_view import FeatureView
 from asof.define.service import FeatureService
 from asof.define.window import BEGIN_US
 from asof.errors import StateError, UnknownName, did_you_mean
-from asof.flows.materialize import Progress, Resources, Step, ViewReport, plan_steps, run_steps
+from asof.flows.feature_columns import Progress
+from asof.flows.materialize import run_steps
+from asof.flows.materialize_steps import Resources, Step, ViewReport, plan_steps
 from asof.flows.read_online import OnlineReader
 from asof.online.open_store import open_store
 from asof.online.store import OnlineStore
@@ -29,7 +31,6 @@ _HOUR_US = 3_600_000_000
 class Materialization:
     """What one run of `asof materialize` or `asof backfill` did, view by view."""
 
-    until_us: int
     views: tuple[ViewReport, ...]
 
 
@@ -51,9 +52,7 @@ def open_online_store(project: Project) -> OnlineStore:
 
 def open_reader(project: Project, store: OnlineStore | None = None) -> OnlineReader:
     """A reader of the services that the project's code defines."""
-    services = {
-        each.name: each for each in project.definitions.all() if isinstance(each, FeatureService)
-    }
+    services = {each.name: each for each in project.definitions.all() if isinstance(each, FeatureService)}
     return OnlineReader(services, store or open_online_store(project), project.clock, project.engine())
 
 
@@ -72,7 +71,10 @@ def online_views_of(project: Project, names: Iterable[str] | None) -> list[Featu
     for name in names:
         if name not in everything:
             raise UnknownName(
-                f"no feature view {name!r}", hint=did_you_mean(name, everything), name=name, kind="feature_view"
+                f"no feature view {name!r}",
+                hint=did_you_mean(name, everything),
+                name=name,
+                kind="feature_view",
             )
     return [everything[name] for name in dict.fromkeys(names)]
 
@@ -89,31 +91,36 @@ def plan_materialization(
 def materialize_project(
     project: Project, steps: Sequence[Step], store: OnlineStore, progress: Progress
 ) -> Materialization:
-    """Does what was planned, and notes in the registry what the store holds now."""
+    """Does what was planned, and notes in the registry what the store holds now.
+
+    It is noted also of a run that fails, for the views that it has brought to their watermark.
+    """
     engine = project.engine()
+    done: list[ViewReport] = []
     try:
         with project.meter.run("materialize") as run:
-            reports = run_steps(engine, steps, store, resources_of(project), run, progress)
+            made = run_steps(engine, steps, store, resources_of(project), run, progress, on_done=done.append)
     finally:
         engine.close()
-    _record(project, reports)
-    return Materialization(max((step.until_us for step in steps), default=0), tuple(reports))
+        _record(project, done)
+    return Materialization(tuple(made))
 
 
 def _record(project: Project, reports: Sequence[ViewReport]) -> None:
-    if project.config is None:
+    """Notes what the store holds from the beginning on, also where it was there before: a run that was killed may not
+    have come to this.
+    """
+    if project.config is None or not reports:
         return
+    made = [
+        Materialized(
+            each.fingerprint, BEGIN_US, each.until_us, each.namespace, each.entities, each.held_bytes
+        )
+        for each in reports
+    ]
     registry = project.registry()
     try:
-        registry.record_materialized(
-            [
-                Materialized(
-                    each.fingerprint, BEGIN_US, each.until_us, each.namespace, each.records, each.size_bytes
-                )
-                for each in reports
-                if each.rows or each.whole
-            ]
-        )
+        registry.record_materialized(made)
     finally:
         registry.close()
 
@@ -132,5 +139,3 @@ def resources_of(project: Project) -> Resources:
         config.online_lateness_us,
         None if ttl_us is None else max(1, ttl_us // 1_000_000),
     )
-
-

@@ -63,9 +63,11 @@ class Asked(NamedTuple):
     request: Mapping[str, pa.Array]
     without_key: Mapping[int, tuple[int, ...]]
 
-    def table(self, at: Ints) -> pa.Table:
-        """Keys and request columns as a table, with the instants."""
-        columns: dict[str, Any] = {name: pa.array(values) for name, values in self.columns.items()}
+    def table(self, at: Ints, kinds: Mapping[str, str]) -> pa.Table:
+        """Keys (of these kinds, null or not) and request columns as a table, with the instants."""
+        columns: dict[str, Any] = {
+            name: _arrow_keys(name, values, kinds[name]) for name, values in self.columns.items()
+        }
         columns |= self.request
         columns[TIME] = pa.array(at).cast(pa.timestamp("us", "UTC"))
         return pa.table(columns)
@@ -158,8 +160,12 @@ def _checked_keys(
 
 
 def _plain(name: str, values: Sequence[Any], kind: str) -> list[Any]:
+    return cast("list[Any]", _arrow_keys(name, values, kind).to_pylist())
+
+
+def _arrow_keys(name: str, values: Sequence[Any], kind: str) -> pa.Array:
     from_numpy = values.tolist() if isinstance(values, np.ndarray) else values
-    return cast("list[Any]", _typed(name, from_numpy, _ARROW[kind]).to_pylist())
+    return _typed(name, from_numpy, _ARROW[kind])
 
 
 def _typed(name: str, values: Any, arrow: Any) -> pa.Array:

@@ -6,7 +6,7 @@ very projection of the source (`own_rows.py`), as a spine does in a training set
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 from asof.compute.arrays import Bools, Ints
 from asof.compute.arrow import Column, arrow_type, to_column
 from asof.compute.arrow_ops import ints, signed, valid_mask
+from asof.compute.fold_records import NOBODY
 from asof.compute.record import Layout
 from asof.define.service import FeatureService
 from asof.define.source import Events, parts_of
@@ -30,8 +31,8 @@ TIME = "event_time"
 
 @dataclass(frozen=True)
 class OwnColumns:
-    """The own rows of one view's requests: `(n,)` values and predicates by name, and their event keys (no such row:
-    not valid).
+    """The own rows of one view's requests: `(n,)` values and predicates by name, their event keys (no such row: not
+    valid), and for which entities they count: a request without an entity key has nothing to count in.
     """
 
     columns: Mapping[str, Column]
@@ -39,6 +40,13 @@ class OwnColumns:
     key_low: Ints
     key_high: Ints
     keyed: Bools
+    counts: Bools
+
+    def but(self, rows: Sequence[int]) -> OwnColumns:
+        """The same, counting for none of these rows."""
+        counts = self.counts.copy()
+        counts[list(rows)] = False
+        return replace(self, keyed=self.keyed & counts, counts=counts)
 
     def cells(self, layout: Layout) -> tuple[Ints, Bools]:
         """`own` and `own_marks` as `fold_records` wants them; text is null there, its features are not folded."""
@@ -47,7 +55,8 @@ class OwnColumns:
             np.zeros((2 + len(layout.columns), n), np.int64),
             np.zeros((1 + len(layout.columns) + len(layout.predicates), n), np.bool_),
         )
-        own[0], own[1], marks[0] = self.key_low, self.key_high, self.keyed
+        own[0] = np.where(self.counts, self.key_low, NOBODY)
+        own[1], marks[0] = self.key_high, self.keyed
         for c, name in enumerate(layout.names):
             column = self.columns[name]
             own[2 + c], marks[1 + c] = column.values.view(np.int64), column.valid
@@ -96,7 +105,7 @@ class OwnRequest:
             columns[name] = _column(name, data, dtype, n)
         predicates = {sql: _predicate(own.predicates.get(sql), n) for sql in self._layout.predicates}
         low, high, keyed = _digest(own.digests, n)
-        return OwnColumns(columns, predicates, low, high, keyed)
+        return OwnColumns(columns, predicates, low, high, keyed, np.ones(n, np.bool_))
 
 
 def _column(name: str, data: pa.ChunkedArray | None, dtype: Any, n: int) -> Column:

@@ -78,7 +78,7 @@ class _Rows:
         columns = {
             name: pa.chunked_array(self.chunks.get(name, []), types.field(name).type)
             for name in types.names
-            if name in self.chunks or name[0] in "vp"
+            if name not in {KEY_LOW, KEY_HIGH} and (name in self.chunks or name[0] in "vp")
         }
         return Part(
             group=_joined(self.group),

@@ -275,9 +275,12 @@ class OnlineReader:
         self, ready: _Ready, asked: Asked, at_us: int
     ) -> tuple[list[OwnColumns | None], Ints, Bools]:
         at = np.full(asked.size, at_us, np.int64)
-        table = asked.table(at)
+        table = asked.table(at, ready.shape.keys)
         with self._lock:  # one engine, one request at a time
             made = [None if own is None else own.make(table, at) for own in ready.own]
+        if asked.without_key:
+            entity_of = ready.made.entity_of
+            made = [own and own.but(asked.without_key.get(entity_of[v], ())) for v, own in enumerate(made)]
         cells = [
             each.cells(layout)
             for each, layout in zip(made, ready.made.layouts, strict=True)
@@ -364,13 +367,14 @@ def _texts(data: Any, places: Ints, ok: Bools) -> pa.Array:
 def _locator(data: Any, offsets: Ints, layout: Layout, at_us: int, own: OwnColumns | None) -> Locator:
     history = unpack_history(data, offsets, layout)
     n = offsets.size - 1
-    at = np.full(n, at_us, np.int64)
+    at, group = np.full(n, at_us, np.int64), np.arange(n)
     codes = np.empty(0, np.int64)
     if own is not None:
         keys = (own.key_low, own.key_high, own.keyed)
         history = with_own_rows(history, at, own.columns, own.predicates, keys)
         codes = np.where(own.keyed, np.arange(n), -1)
-    return Locator(history, Queries(np.arange(n), at, at, codes))
+        group = np.where(own.counts, group, -1)
+    return Locator(history, Queries(group, at, at, codes))
 
 
 def _request_feature(item: RequestFeature, whole: Answer, asked: Asked) -> pa.Array:

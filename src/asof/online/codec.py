@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from asof.compute.record import Layout
+from asof.compute.tiles import TileLayout
 from asof.errors import DataError
 from asof.types import DType
 
@@ -47,6 +48,7 @@ class Meta:
             "columns": [[name, str(dtype)] for name, dtype in self.layout.columns],
             "predicates": self.layout.predicates,
             "keyed": self.layout.keyed,
+            "tiles": _tiles_as_data(self.layout.tiles),
             "watermark_us": self.watermark_us,
             "floor_us": self.floor_us,
             "from_us": self.from_us,
@@ -80,6 +82,23 @@ class Meta:
                 format=body["format"],
             )
         columns = tuple((name, DType.parse(dtype)) for name, dtype in body["columns"])
-        layout = Layout(columns, tuple(body["predicates"]), body["keyed"])
+        layout = Layout(columns, tuple(body["predicates"]), body["keyed"], _tiles_of_data(body["tiles"]))
         names = ("watermark_us", "floor_us", "from_us", "fingerprint", "entities", "size_bytes")
         return cls(layout, **{name: body[name] for name in names})
+
+
+def _tiles_as_data(tiles: TileLayout | None) -> dict[str, object] | None:
+    if tiles is None:
+        return None
+    return {
+        "hop_us": tiles.hop_us,
+        "offset_us": tiles.offset_us,
+        "states": [list(name) for name in tiles.states],
+    }
+
+
+def _tiles_of_data(body: Any) -> TileLayout | None:
+    if body is None:
+        return None
+    states = tuple((name[0], name[1], name[2]) for name in body["states"])
+    return TileLayout(body["hop_us"], body["offset_us"], states)
