@@ -87,7 +87,7 @@ STOPWATCHES = {
     "monotonic",
     "monotonic_ns",
 }
-OWNERS_OF_TIME = {"clock.py": TIME_OF_DAY, "usage.py": STOPWATCHES, "online/retry.py": STOPWATCHES}
+OWNERS_OF_TIME = {"clock.py": TIME_OF_DAY, "usage.py": STOPWATCHES, "online/retry.py": STOPWATCHES, "flows/read_online.py": {"monotonic"}}
 
 
 @dataclass(frozen=True)

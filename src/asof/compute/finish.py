@@ -55,7 +55,7 @@ def merge_moments(n, mean, m2, more, other_mean, other_m2, out_n, out_mean, out_
 
 @kernel
 def finish_ratio(over, over_ok, under, under_ok, empty, out, ok):
-    """over / under; where either is null or `under` is 0, `empty`, or null if `empty` is NaN."""
+    """A ratio over / under; where either is null or `under` is 0, `empty`, or null if `empty` is NaN."""
     for k in range(over.size):
         there = over_ok[k] and under_ok[k] and under[k] != 0
         ok[k] = there or empty == empty  # noqa: PLR0124 - only NaN differs from itself

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from asof.compute._jit import kernel
+from asof.compute._jit import inlined, kernel
 from asof.compute.finish import finish_mean, finish_moments, merged_moments
+from asof.compute.fold_features import COUNT, EXTREME, FLOAT, MEAN, SUM
 from asof.compute.kernels import (
     count_valid,
     deviations,
@@ -22,9 +23,6 @@ from asof.compute.kernels import (
     sum_float,
 )
 from asof.compute.unpack import EVENT, TIMES, VALUES
-
-COUNT, SUM, MEAN, EXTREME, MOMENTS = range(5)
-FLOAT = 1
 
 
 @kernel
@@ -40,7 +38,7 @@ def tile_windows(lo, starts, cells, at, found):
 
 @kernel
 def add_checked(left, right, out):
-    """out = left + right; False where that leaves int64."""
+    """`out` = left + right; False where that leaves int64."""
     good = True
     for e in range(out.size):
         total = left[e] + right[e]
@@ -85,6 +83,73 @@ def tiled_counts(f, mask, h, q, prefixes, tile_h, tile_q, tile_cells, tile_marks
         into[e] += spare[e]
 
 
+@inlined
+def tiled_sum(
+    f,
+    power,
+    cells,
+    floats,
+    mask,
+    used,
+    prefixes,
+    h,
+    q,
+    tile_h,
+    tile_q,
+    tile_cells,
+    tile_marks,
+    to,
+    fine,
+    spare,
+):
+    """A sum or a mean; gives False where a sum does not fit 64 bits."""
+    op, slot, kind, place = f[0], f[2], f[3], f[14]
+    n = to.size
+    reals, over = spare.view(np.float64), np.empty(n, np.bool_)
+    valid = tile_marks[VALUES + place]
+    good = True
+    if kind == FLOAT:
+        sum_float(tile_h, tile_q, tile_cells.view(np.float64)[TIMES + place], valid, valid, 0, n, reals[0])
+        sum_float(h, q, floats[slot], used, mask, 0, n, reals[1])
+        for e in range(n):
+            reals[2, e] = reals[0, e] + reals[1, e]
+    else:
+        sum_checked(tile_h, tile_q, tile_cells[TIMES + place], valid, 0, n, spare[0], over)
+        good = not over.any()
+        sum_checked(h, q, cells[slot], mask, 0, n, spare[1], over)
+        good = good and not over.any() and add_checked(spare[0], spare[1], spare[2])
+    if op == SUM:
+        to[:] = spare[2]
+        fine[:] = True
+        return good
+    tiled_counts(f, mask, h, q, prefixes, tile_h, tile_q, tile_cells, tile_marks, spare[0], spare[1])
+    if kind == FLOAT:
+        finish_mean(spare[0], reals[2], power, to.view(np.float64), fine)
+    else:
+        finish_mean(spare[0], spare[2], power, to.view(np.float64), fine)
+    return good
+
+
+@inlined
+def tiled_extreme(
+    f, cells, floats, mask, used, h, q, tile_h, tile_q, tile_cells, tile_marks, to, fine, spare
+):
+    """The largest or smallest value of tiles and rows."""
+    slot, place, largest = f[2], f[14], f[8] == 1
+    n = to.size
+    valid = tile_marks[VALUES + place]
+    there, more = np.empty(n, np.bool_), np.empty(n, np.bool_)
+    if f[3] == FLOAT:
+        reals, tile_floats = spare.view(np.float64), tile_cells.view(np.float64)
+        extreme(tile_h, tile_q, tile_floats[TIMES + place], valid, valid, largest, 0, n, reals[0], there)
+        extreme(h, q, floats[slot], used, mask, largest, 0, n, reals[1], more)
+        better_of(reals[0], there, reals[1], more, largest, to.view(np.float64), fine)
+    else:
+        extreme(tile_h, tile_q, tile_cells[TIMES + place], valid, valid, largest, 0, n, spare[0], there)
+        extreme(h, q, cells[slot], used, mask, largest, 0, n, spare[1], more)
+        better_of(spare[0], there, spare[1], more, largest, to, fine)
+
+
 @kernel
 def tiled_feature(
     f,
@@ -109,55 +174,41 @@ def tiled_feature(
     `f` as in `fold_feature`; beyond that the places of the feature's states among the tiles' columns: count (13), sum,
     extreme or mean (14), and M2 (15).
     """
-    op, slot, kind, place = f[0], f[2], f[3], f[14]
-    n = to.size
-    reals = spare.view(np.float64)
-    tile_floats = tile_cells.view(np.float64)
-    over = np.empty(n, np.bool_)
-    good = True
+    op, slot = f[0], f[2]
     if op == COUNT:
         tiled_counts(f, mask, h, q, prefixes, tile_h, tile_q, tile_cells, tile_marks, to, spare[0])
         fine[:] = True
     elif op in (SUM, MEAN):
-        valid = tile_marks[VALUES + place]
-        if kind == FLOAT:
-            sum_float(tile_h, tile_q, tile_floats[TIMES + place], valid, valid, 0, n, reals[0])
-            sum_float(h, q, floats[slot], used, mask, 0, n, reals[1])
-            for e in range(n):
-                reals[2, e] = reals[0, e] + reals[1, e]
-        else:
-            sum_checked(tile_h, tile_q, tile_cells[TIMES + place], valid, 0, n, spare[0], over)
-            good = not over.any()
-            sum_checked(h, q, cells[slot], mask, 0, n, spare[1], over)
-            good = good and not over.any() and add_checked(spare[0], spare[1], spare[2])
-        if op == SUM:
-            to[:] = spare[2]
-            fine[:] = True
-        else:
-            tiled_counts(f, mask, h, q, prefixes, tile_h, tile_q, tile_cells, tile_marks, spare[0], spare[1])
-            if kind == FLOAT:
-                finish_mean(spare[0], reals[2], power, to.view(np.float64), fine)
-            else:
-                finish_mean(spare[0], spare[2], power, to.view(np.float64), fine)
+        return tiled_sum(
+            f,
+            power,
+            cells,
+            floats,
+            mask,
+            used,
+            prefixes,
+            h,
+            q,
+            tile_h,
+            tile_q,
+            tile_cells,
+            tile_marks,
+            to,
+            fine,
+            spare,
+        )
     elif op == EXTREME:
-        valid = tile_marks[VALUES + place]
-        there = np.empty(n, np.bool_)
-        largest = f[8] == 1
-        if kind == FLOAT:
-            extreme(tile_h, tile_q, tile_floats[TIMES + place], valid, valid, largest, 0, n, reals[0], over)
-            extreme(h, q, floats[slot], used, mask, largest, 0, n, reals[1], there)
-            better_of(reals[0], over, reals[1], there, largest, to.view(np.float64), fine)
-        else:
-            extreme(tile_h, tile_q, tile_cells[TIMES + place], valid, valid, largest, 0, n, spare[0], over)
-            extreme(h, q, cells[slot], used, mask, largest, 0, n, spare[1], there)
-            better_of(spare[0], over, spare[1], there, largest, to, fine)
+        tiled_extreme(
+            f, cells, floats, mask, used, h, q, tile_h, tile_q, tile_cells, tile_marks, to, fine, spare
+        )
     else:
+        n, reals, tile_floats = to.size, spare.view(np.float64), tile_cells.view(np.float64)
         count_valid(h, q, prefixes[f[6]], mask, 0, n, spare[0])
         sum_float(h, q, floats[slot], used, mask, 0, n, reals[1])
         deviations(h, q, floats[slot], used, mask, spare[0], reals[1], 0, n, reals[2], reals[3])
         merge_tile_moments(
-            tile_q, tile_cells[TIMES + f[13]], tile_floats[TIMES + place], tile_floats[TIMES + f[15]],
-            spare[0], reals[2], reals[3],
+            tile_q, tile_cells[TIMES + f[13]], tile_floats[TIMES + f[14]], tile_floats[TIMES + f[15]], spare[0],
+            reals[2], reals[3],
         )  # fmt: skip
         finish_moments(spare[0], reals[3], f[8] == 1, to.view(np.float64), fine)
-    return good
+    return True

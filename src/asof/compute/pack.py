@@ -17,7 +17,7 @@ Frame of reference with a common unit packs times of whole seconds and amounts o
 are stored as scaled integers only where that gives back the very bits. Everything is little-endian.
 """
 
-# ruff: noqa: ANN001, ANN201, C901, PLR0912, PLR0915 - kernels are loops over arrays, written out
+# ruff: noqa: ANN001, ANN201, C901, FBT003 - kernels are loops over arrays, written out
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
 

@@ -13,12 +13,11 @@ import numpy as np
 
 from asof.compute.arrays import Floats, Ints
 from asof.compute.feature_types import feature_dtype
-from asof.compute.fold_records import (
+from asof.compute.fold_features import (
     COUNT,
     DECAYED,
     EDGE,
     EXTREME,
-    FEATURE_WORDS,
     FLOAT,
     INTEGER,
     LATEST,
@@ -28,8 +27,8 @@ from asof.compute.fold_records import (
     SCALED,
     SUM,
     TEXT,
-    VIEW_WORDS,
 )
+from asof.compute.fold_records import FEATURE_WORDS, VIEW_WORDS
 from asof.compute.record import Layout
 from asof.compute.tiles import TileLayout, component_places
 from asof.compute.unpack import TIMES, VALUES

@@ -71,7 +71,7 @@ class Packed:
     def records(self) -> list[bytes]:
         """Each record as bytes."""
         edges = cast("list[int]", self.offsets.tolist())
-        view = memoryview(np.ascontiguousarray(self.data))
+        view = memoryview(cast("Any", np.ascontiguousarray(self.data)))
         return [bytes(view[edges[i] : edges[i + 1]]) for i in range(len(edges) - 1)]
 
 

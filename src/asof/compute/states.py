@@ -155,8 +155,9 @@ class Moments:
 
     def merge(self, left: State, right: State) -> State:
         n, mean, m2 = left["n"] * 0, np.empty(left["n"].size), np.empty(left["n"].size)
-        both = [side[part] for side in (left, right) for part in ("n", "mean", "m2")]
-        merge_moments(*both, n, mean, m2)
+        merge_moments(
+            left["n"], left["mean"], left["m2"], right["n"], right["mean"], right["m2"], n, mean, m2
+        )
         return {"n": n, "mean": mean, "m2": m2}
 
     def finish(self, state: State) -> Finished:

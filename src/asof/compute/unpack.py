@@ -4,7 +4,7 @@ Rows of many records become columns of cells, one after the other, in kernels. N
 that leads out of it makes `unpack` say so, and nothing is read beyond.
 """
 
-# ruff: noqa: ANN001, ANN201, C901, PLR0911, PLR0912, PLR0915 - kernels are loops over arrays, written out
+# ruff: noqa: ANN001, ANN201, C901 - kernels are loops over arrays, written out
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
 

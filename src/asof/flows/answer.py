@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from asof.compute.arrays import Array, Bools, Ints
 from asof.compute.arrow import arrow_type, physical_to_arrow
-from asof.compute.fold_records import EXPIRED, MISSING, NULL, PRESENT, STALE
+from asof.compute.fold_features import EXPIRED, MISSING, NULL, PRESENT, STALE
 from asof.define.window import BEGIN_US
 from asof.errors import UnknownName, did_you_mean
 from asof.flows.request import to_numpy
@@ -74,7 +74,9 @@ class Freshnesses(Sequence[Freshness]):
         return Freshness(self._views[v], self._watermarks[v], newest)
 
 
-@dataclass(eq=False)  # not frozen: setting ten frozen fields takes a microsecond of the thirty that a read has
+@dataclass(
+    eq=False
+)  # not frozen: setting ten frozen fields takes a microsecond of the thirty that a read has
 class Answer:
     """The features of n entities, in the order in which they were asked.
 

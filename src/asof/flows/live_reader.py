@@ -1,8 +1,8 @@
 """A reader that follows an environment: what the registry says is applied is what is served.
 
-Definitions come from the project's code, and only those whose fingerprint the environment points at are served. When the
-environment moves, `refresh` loads the code anew and swaps all at once; a read that is under way ends as it began. What
-cannot be loaded leaves the old state in place and is told in `problem`.
+Definitions come from the project's code, and only those whose fingerprint the environment points at are served. When
+the environment moves, `refresh` loads the code anew and swaps all at once; a read that is under way ends as it began.
+What cannot be loaded leaves the old state in place and is told in `problem`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ Load = Callable[[], "Project"]
 
 
 class LiveReader:
-    """Reads the services of an environment; safe to call from several threads. Made by `Project.online(environment)`."""
+    """Reads the services of an environment, from several threads if need be. Made by `Project.online(environment)`."""
 
-    def __init__(self, load: Load, first: Project, registry: Registry, environment: str, reader: OnlineReader) -> None:
+    def __init__(
+        self, load: Load, first: Project, registry: Registry, environment: str, reader: OnlineReader
+    ) -> None:
         self.environment = environment
         self.problem: str | None = None
         self.revision: int = 0

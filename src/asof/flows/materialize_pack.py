@@ -1,4 +1,6 @@
-"""From what was read, and what the records hold, to the bytes of new records: rows, and tiles where the view has them."""
+"""From what was read, and what the records hold, to the bytes of new records: rows, and tiles where the view has
+them.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,8 @@ def _words(held: Sequence[bytes | None], keys: int, place: int, nothing: int) ->
     if not any(held):
         return np.full(keys, nothing, np.int64)
     found = [
-        int.from_bytes(record[place : place + 8], "little", signed=True) if record else nothing for record in held
+        int.from_bytes(record[place : place + 8], "little", signed=True) if record else nothing
+        for record in held
     ]
     return np.array(found, np.int64)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from asof.compute.arrays import Bools
 from asof.compute.arrow import arrow_type, to_column
-from asof.compute.fold_records import MISSING, STALE
+from asof.compute.fold_features import MISSING, STALE
 from asof.define.service import FeatureService, Value
 from asof.errors import Refused, WrongType
 from asof.flows.answer import STATUSES, Answer
@@ -65,7 +66,7 @@ def _replaced(answer: Answer, hit: Bools, defaults: dict[str, Value]) -> Answer:
 def _bits(answer: Answer, place: int, default: Value) -> np.int64:
     dtype = answer.dtypes[place]
     try:
-        column = to_column("default", pa.array([default]).cast(arrow_type(dtype)))
+        column = to_column("default", pa.array(cast("Any", [default])).cast(arrow_type(dtype)))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
         raise WrongType(
             f"service {answer.service!r}: the default of {answer.names[place]!r} is no {dtype}",

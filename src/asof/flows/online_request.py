@@ -124,7 +124,7 @@ def _one_key(kind: str, values: Sequence[Any]) -> list[bytes] | None:
     """The keys where all values are as they should be, else None: the way of nearly every read."""
     expected, span = _PYTHON[kind], _SPAN.get(kind)
     for value in values:
-        if type(value) is not expected or (span is not None and not -span <= value < span):
+        if type(value) is not expected or (span is not None and not -span <= cast("int", value) < span):
             return None
     try:
         return encode_keys((kind,), (values,))

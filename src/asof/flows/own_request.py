@@ -16,11 +16,11 @@ import pyarrow as pa
 from asof.compute.arrays import Bools, Ints
 from asof.compute.arrow import Column, arrow_type, to_column
 from asof.compute.arrow_ops import ints, signed, valid_mask
-from asof.compute.fold_records import NOBODY
+from asof.compute.fold_features import NOBODY
 from asof.compute.record import Layout
 from asof.define.service import FeatureService
 from asof.define.source import Events, parts_of
-from asof.engines.scan import Engine
+from asof.engines.duckdb import DuckDBEngine
 from asof.flows.groups import Group, group_features
 from asof.flows.online_service import OnlineView
 from asof.flows.own_rows import own_table
@@ -68,7 +68,9 @@ class OwnColumns:
 class OwnRequest:
     """Makes the own rows of one view's requests."""
 
-    def __init__(self, engine: Engine, service: FeatureService, view: OnlineView, layout: Layout) -> None:
+    def __init__(
+        self, engine: DuckDBEngine, service: FeatureService, view: OnlineView, layout: Layout
+    ) -> None:
         refs = [ref for ref in service.refs if ref.view == view.view]
         self._group: Group = group_features(refs)[0]
         self._engine, self._layout = engine, layout

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
@@ -23,16 +23,17 @@ from asof.clock import Clock, to_us
 from asof.compute.aggregate import evaluate
 from asof.compute.arrays import Array, Bools, Ints
 from asof.compute.arrow import arrow_type, to_column
-from asof.compute.fold_records import DONE, EARLY, MISSING, OVERFLOW, PRESENT, SMALL, STALE, fold_records
+from asof.compute.fold_features import MISSING, NULL, PRESENT, STALE
+from asof.compute.fold_records import DONE, EARLY, OVERFLOW, SMALL, fold_records
 from asof.compute.own_history import with_own_rows
 from asof.compute.record import Layout, bad_record, unpack_history
 from asof.compute.secondary import evaluate_map
 from asof.compute.windows import Locator, Queries
-from asof.define.request_feature import EVENT_TIME, RequestFeature
+from asof.define.request_feature import RequestFeature
 from asof.define.service import FeatureService
 from asof.define.window import END_US
-from asof.engines.scan import Engine
-from asof.errors import DataError, LimitError, NotMaterialized, NumericOverflow, UnknownName, did_you_mean
+from asof.engines.duckdb import DuckDBEngine
+from asof.errors import DataError, NumericOverflow, UnknownName, did_you_mean
 from asof.flows.answer import Answer, Freshnesses
 from asof.flows.online_policy import apply_policy
 from asof.flows.online_request import Asked, Shape, ask
@@ -94,7 +95,7 @@ class OnlineReader:
         services: Mapping[str, FeatureService],
         store: OnlineStore,
         clock: Clock,
-        engine: Engine,
+        engine: DuckDBEngine,
         *,
         max_entities: int = MAX_ENTITIES,
     ) -> None:
@@ -112,7 +113,7 @@ class OnlineReader:
         """The definition of a service, if it can be read."""
         return self._services.get(service)
 
-    def serving(self, services: Mapping[str, FeatureService], engine: Engine) -> OnlineReader:
+    def serving(self, services: Mapping[str, FeatureService], engine: DuckDBEngine) -> OnlineReader:
         """A reader of other services from the same store."""
         return OnlineReader(services, self.store, self.clock, engine, max_entities=self.max_entities)
 
@@ -337,7 +338,7 @@ def _complete(
         columns[row] = evaluate_map(feature, there) if feature.by else evaluate(feature, there).to_arrow()
         missing = info[v * n : (v + 1) * n, 1] == 0
         ok[row] = ~np.asarray(columns[row].is_null().to_numpy(zero_copy_only=False), np.bool_)
-        worth = np.where(stale[v], STALE, np.where(ok[row], PRESENT, 1))
+        worth = np.where(stale[v], STALE, np.where(ok[row], PRESENT, NULL))
         status[row] = np.where(missing, MISSING, worth)
     whole = Answer(
         answer.service, answer.at_us, made.row_names, made.row_dtypes, out[: len(made.row_names)].T,
@@ -347,7 +348,7 @@ def _complete(
         if isinstance(item, RequestFeature):
             columns[row] = _request_feature(item, whole, asked)
             ok[row] = ~np.asarray(columns[row].is_null().to_numpy(zero_copy_only=False), np.bool_)
-            status[row] = np.where(ok[row], PRESENT, 1)
+            status[row] = np.where(ok[row], PRESENT, NULL)
     kept = {row: column for row, column in columns.items() if row < made.width}
     return Answer(
         answer.service, answer.at_us, answer.names, answer.dtypes, answer.values, answer.valid, answer.statuses,
