@@ -9,7 +9,7 @@ quote a value are not passed on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -167,6 +167,31 @@ class DuckDBEngine:
     def _batches(self, where: str, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         with self._cursor(where) as cursor:
             yield from cursor.sql(sql).to_arrow_reader(batch_rows)
+
+    def prepare(self, scan: Scan) -> Callable[[pa.Table], pa.Table]:
+        """A scan of a table in memory as a function of other tables with the same columns: planned once, and nothing of
+        a table is kept. Not for several threads at once.
+
+        Raises:
+            MissingColumn, WrongType, InvalidExpression: a column or an expression does not fit.
+        """
+        where = f"source {scan.source.source.name!r}"
+        name = f"asof_held_{len(self._objects)}"
+        sql = self._scan_sql(scan)
+        _check_predicates(where, self._columns(where, f"({sql})"), scan)
+        del self._sources[scan.source], self._objects[name]
+        cursor = self._database.cursor()
+        cursor.execute("SET TimeZone='UTC'").fetchall()
+
+        def project(table: pa.Table) -> pa.Table:
+            with _translated(where):
+                cursor.register(name, table)
+                try:
+                    return cursor.sql(sql).to_arrow_table()
+                finally:
+                    cursor.unregister(name)
+
+        return project
 
     def load(self, source: Mapped | str) -> pa.Table:
         """All columns and rows of a source, or of a query of the user's own."""

@@ -6,9 +6,10 @@ very projection of the source (`own_rows.py`), as a spine does in a training set
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +20,12 @@ from asof.compute.arrow_ops import ints, signed, valid_mask
 from asof.compute.fold_features import NOBODY
 from asof.compute.record import Layout
 from asof.define.service import FeatureService
-from asof.define.source import Events, parts_of
+from asof.define.source import Events, InMemory, parts_of
 from asof.engines.duckdb import DuckDBEngine
+from asof.engines.scan import KEY_HIGH, KEY_LOW, Scan
 from asof.flows.groups import Group, group_features
 from asof.flows.online_service import OnlineView
-from asof.flows.own_rows import own_table
+from asof.flows.own_rows import as_source, own_scan
 from asof.flows.spine import Spine
 
 TIME = "event_time"
@@ -74,6 +76,8 @@ class OwnRequest:
         refs = [ref for ref in service.refs if ref.view == view.view]
         self._group: Group = group_features(refs)[0]
         self._engine, self._layout = engine, layout
+        self._projection: Callable[[pa.Table], pa.Table] | None = None
+        self._schema: pa.Schema | None = None
         self.needed = self._needed_columns()
 
     def _needed_columns(self) -> tuple[tuple[str, pa.DataType], ...]:
@@ -93,21 +97,38 @@ class OwnRequest:
         return tuple((name, types[name]) for name in found if name in types and name not in derived)
 
     def make(self, table: pa.Table, at: Ints) -> OwnColumns:
-        """The own rows of a request.
+        """The own rows of a request; not for several threads at once.
 
         Raises:
             MissingColumn, WrongType: a column that the windows need is not there, or of another type.
         """
         n = table.num_rows
-        spine = Spine(table, TIME, at, np.ones(n, np.bool_))
-        own = own_table(self._engine, self._group, spine)
-        columns: dict[str, Column] = {}
-        for name, dtype in self._layout.columns:
-            data = own.values.get(name)
-            columns[name] = _column(name, data, dtype, n)
-        predicates = {sql: _predicate(own.predicates.get(sql), n) for sql in self._layout.predicates}
-        low, high, keyed = _digest(own.digests, n)
+        source = as_source(self._engine, self._group, Spine(table, TIME, at, np.ones(n, np.bool_)))
+        scan = own_scan(self._group, source)
+        held = cast("InMemory", source.history).table
+        rows = held if self._is_plain(scan) else self._project(scan, held)
+        values = {name: rows[name if rows is held else f"v{i}"] for i, name in enumerate(scan.values)}
+        tests = {sql: rows[f"p{i}"] for i, sql in enumerate(scan.predicates)}
+        columns = {name: _column(name, values.get(name), dtype, n) for name, dtype in self._layout.columns}
+        predicates = {sql: _predicate(tests.get(sql), n) for sql in self._layout.predicates}
+        low, high, keyed = _event_keys(rows, source.key if rows is held else None, n)
         return OwnColumns(columns, predicates, low, high, keyed, np.ones(n, np.bool_))
+
+    def _is_plain(self, scan: Scan) -> bool:
+        """True where nothing is computed: no predicate, no derived column, a key that is text or a number."""
+        source = scan.source.source
+        types = dict(self.needed)
+        key = None if source.key is None else types.get(source.key)
+        known_key = source.key is None or (
+            key is not None and (pa.types.is_integer(key) or pa.types.is_string(key))
+        )
+        return known_key and not scan.predicates and all(name in types for name in scan.values)
+
+    def _project(self, scan: Scan, held: pa.Table) -> pa.Table:
+        """The rows through the source's own SQL."""
+        if self._projection is None or self._schema != held.schema:
+            self._projection, self._schema = self._engine.prepare(scan), held.schema
+        return self._projection(held)
 
 
 def _column(name: str, data: pa.ChunkedArray | None, dtype: Any, n: int) -> Column:
@@ -125,9 +146,21 @@ def _predicate(data: pa.ChunkedArray | None, n: int) -> Bools:
     return valid_mask(data) & ints(data.cast(pa.int8())).astype(np.bool_)
 
 
-def _digest(halves: tuple[pa.ChunkedArray, pa.ChunkedArray] | None, n: int) -> tuple[Ints, Ints, Bools]:
-    if halves is None:
+def _event_keys(rows: pa.Table, key: str | None, n: int) -> tuple[Ints, Ints, Bools]:
+    """The two halves of the event keys, and which rows have one; see `Scan.digests`."""
+    if KEY_LOW in rows.column_names:
+        low, high = (ints(signed(rows[name].combine_chunks())) for name in (KEY_LOW, KEY_HIGH))
+        return low, high, valid_mask(rows[KEY_LOW])
+    if key is None:
         nothing = np.zeros(n, np.int64)
         return nothing, nothing, np.zeros(n, np.bool_)
-    low, high = (ints(signed(half.combine_chunks())) for half in halves)
-    return low, high, valid_mask(halves[0])
+    column = rows[key]
+    if pa.types.is_integer(column.type):
+        return ints(column), np.zeros(n, np.int64), valid_mask(column)
+    digests = [_md5(text) for text in cast("list[str | None]", column.to_pylist())]
+    halves = np.frombuffer(b"".join(digests), np.int64).reshape(-1, 2)
+    return halves[:, 1].copy(), halves[:, 0].copy(), valid_mask(column)
+
+
+def _md5(text: str | None) -> bytes:
+    return hashlib.md5((text or "").encode(), usedforsecurity=False).digest()

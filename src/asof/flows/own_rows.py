@@ -53,11 +53,9 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
     Raises:
         MissingColumn: the spine lacks a column that the features, or the event key, need.
     """
-    source = _as_spine(engine, group, spine)
-    asked = replace(group, read_too=())
-    columns, predicates = asked.columns, asked.predicates
-    key_sql = tuple((name, dtype) for name, dtype in group.entity.keys)
-    scan = Scan(Mapped(source), key_sql, columns, predicates, digests=source.key is not None)
+    source = as_source(engine, group, spine)
+    scan = own_scan(group, source)
+    columns, predicates = scan.values, scan.predicates
     try:
         types, batches = engine.read(scan, max(spine.size, 1))
         table = pa.Table.from_batches(batches, types)
@@ -79,7 +77,14 @@ def own_table(engine: Engine, group: Group, spine: Spine) -> OwnTable:
     return OwnTable(values, tests, table[KEY], (table[KEY_LOW], table[KEY_HIGH]))
 
 
-def _as_spine(engine: Engine, group: Group, spine: Spine) -> Events:
+def own_scan(group: Group, source: Events) -> Scan:
+    """The projection of own rows: what the features that are asked read, and the event key."""
+    asked = replace(group, read_too=())
+    key_sql = tuple((name, dtype) for name, dtype in group.entity.keys)
+    return Scan(Mapped(source), key_sql, asked.columns, asked.predicates, digests=source.key is not None)
+
+
+def as_source(engine: Engine, group: Group, spine: Spine) -> Events:
     """The source with the spine as its history, in the types of the source's own columns."""
     source, parts = group.source, parts_of(group.source)
     first, table = parts[0].source, spine.table
