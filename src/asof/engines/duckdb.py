@@ -169,7 +169,7 @@ class DuckDBEngine:
             yield from cursor.sql(sql).to_arrow_reader(batch_rows)
 
     def prepare(self, scan: Scan) -> Callable[[pa.Table], pa.Table]:
-        """A scan of a table in memory as a function of other tables with the same columns: planned once, and nothing of
+        """A scan of a table in memory as a function of other tables with the same columns: made once, and nothing of
         a table is kept. Not for several threads at once.
 
         Raises:
@@ -178,18 +178,23 @@ class DuckDBEngine:
         where = f"source {scan.source.source.name!r}"
         name = f"asof_held_{len(self._objects)}"
         sql = self._scan_sql(scan)
-        _check_predicates(where, self._columns(where, f"({sql})"), scan)
+        types = self._columns(where, f"({sql})")
+        _check_predicates(where, types, scan)
+        with self._cursor(where) as cursor:
+            kinds = [(row[0], row[1]) for row in cursor.execute(f"DESCRIBE {name}").fetchall()]
         del self._sources[scan.source], self._objects[name]
+        values = ", ".join(f"unnest(${i}::{kind}[]) AS {quote(of)}" for i, (of, kind) in enumerate(kinds, 1))
+        sql = sql.replace(name, f"(SELECT {values})")
         cursor = self._database.cursor()
         cursor.execute("SET TimeZone='UTC'").fetchall()
 
         def project(table: pa.Table) -> pa.Table:
             with _translated(where):
-                cursor.register(name, table)
-                try:
-                    return cursor.sql(sql).to_arrow_table()
-                finally:
-                    cursor.unregister(name)
+                given = [table[of].to_pylist() for of, _ in kinds]
+                rows = cursor.execute(sql, given).fetchall()
+            columns = list(zip(*rows, strict=True)) if rows else [()] * len(types)
+            made = [pa.array(list(each), of) for each, of in zip(columns, types.values(), strict=True)]
+            return pa.table(made, names=list(types))
 
         return project
 
