@@ -1,8 +1,8 @@
 """A whole read in one kernel: records of several views become the values of all plain features of a service.
 
 Every value comes from the kernels that training uses (`kernels.py`, `finish.py`); here and in `fold_features.py` is
-only the way from cells to their arguments. What to do is data, the `plan` that `read_plan.py` writes. Features that are no
-plain values (lists, maps, sketches) are not folded here: they go through `History` and `aggregate.evaluate`.
+only the way from cells to their arguments. What to do is data, the `plan` that `read_plan.py` writes. Features that are
+no plain values (lists, maps, sketches) are not folded here: they go through `History` and `aggregate.evaluate`.
 """
 
 # ruff: noqa: ANN001, ANN201, D417, PLR0915 - kernels are loops over arrays, written out
@@ -34,7 +34,6 @@ from asof.compute.fold_features import (
 from asof.compute.fold_tiles import tile_windows, tiled_feature
 from asof.compute.unpack import (
     EVENT,
-    GOOD,
     KNOWN,
     TIMES,
     UNTIL,
@@ -324,9 +323,7 @@ def fold_records(
         view = views[v]
         columns = view[0]
         mine = offsets[v * n : (v + 1) * n + 1]
-        rows, worst = count_rows(data, mine)
-        if worst != GOOD:
-            rows = 0
+        rows, _ = count_rows(data, mine)  # those before a bad record are unpacked, so they need their room too
         if rows + n + 1 > cells.shape[1]:
             info[0, 0] = rows + n + 1
             return SMALL

@@ -94,7 +94,8 @@ def pack_history(
     groups = history.starts.size - 1
     columns = [history.columns[name] for name in layout.names]
     texts, widths = _texts(columns, history.size)
-    per_row = 8 * (5 + len(columns)) + 8 + widths
+    bits = (len(columns) + len(layout.predicates)) // 8 + 2  # of validity, when each column and predicate has some
+    per_row = 8 * (5 + len(columns)) + bits + widths
     fixed = 64 + pack.DESCRIPTOR * (6 + len(columns)) + 16 * (len(columns) + len(layout.predicates) + 2)
     bound = np.diff(history.starts) * int(per_row) + fixed
     second = _tile_block(tiles, layout)
@@ -269,12 +270,15 @@ def unpack_history(data: Bytes, offsets: Ints, layout: Layout) -> History:
     if bad >= 0 or worst != unpack.GOOD:
         raise bad_record(data, offsets, max(bad, 0))
     n = int(starts[-1])
-    made = {
-        name: _column(
-            dtype, cells[unpack.TIMES + c, :n], marks[unpack.VALUES + c, :n], data, texts[:, :, c], starts
-        )
-        for c, (name, dtype) in enumerate(layout.columns)
-    }
+    try:
+        made = {
+            name: _column(
+                dtype, cells[unpack.TIMES + c, :n], marks[unpack.VALUES + c, :n], data, texts[:, :, c], starts
+            )
+            for c, (name, dtype) in enumerate(layout.columns)
+        }
+    except (UnicodeDecodeError, IndexError) as exc:  # a text that is none, or a place in no dictionary
+        raise corrupt() from exc
     if layout.keyed:
         keyed = marks[unpack.KEYED, :n]
         made[KEY_LOW] = Column(DType("int64"), cells[unpack.KEY_LOW, :n], keyed)
@@ -301,10 +305,15 @@ def bad_record(data: Bytes, offsets: Ints, number: int) -> DataError:
             record=number,
             format=version,
         )
+    return corrupt(record=number)
+
+
+def corrupt(**facts: int) -> DataError:
+    """The error of a record whose bytes are not what was written."""
     return DataError(
         "a record of the online store is corrupt",
         hint="`asof backfill` writes the records of a view anew",
-        record=number,
+        **facts,
     )
 
 

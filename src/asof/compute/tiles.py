@@ -2,7 +2,8 @@
 
 A record of the layout TILES keeps the rows since a boundary, and one tile of mergeable states for each hop before
 it that has rows. A window with a hop begins where a tile begins, and ends where rows are kept; so it is the tiles
-within it and then its rows, merged. One hop serves all windows of a view: the largest that all of their hops are multiples of.
+within it and then its rows, merged. One hop serves all windows of a view: the largest that all of
+their hops are multiples of.
 """
 
 from __future__ import annotations

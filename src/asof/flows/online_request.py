@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from asof.compute.arrays import Ints
+from asof.compute.arrow import cast_numbers
 from asof.define.entity import Entity
 from asof.define.service import FeatureService
 from asof.errors import DataError, LimitError, MissingColumn, UnknownName, WrongType, did_you_mean
@@ -172,7 +173,7 @@ def _typed(name: str, values: Any, arrow: Any) -> pa.Array:
     try:
         if isinstance(values, pa.Array | pa.ChunkedArray):
             whole: Any = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-            return whole.cast(arrow)
+            return cast_numbers(whole, arrow)
         if pa.types.is_decimal(arrow) or pa.types.is_temporal(arrow):
             return pa.array(values).cast(arrow)
         return pa.array(values, arrow)

@@ -26,7 +26,7 @@ from asof.compute.arrow import arrow_type, to_column
 from asof.compute.fold_features import MISSING, NULL, PRESENT, STALE
 from asof.compute.fold_records import DONE, EARLY, OVERFLOW, SMALL, fold_records
 from asof.compute.own_history import with_own_rows
-from asof.compute.record import Layout, bad_record, unpack_history
+from asof.compute.record import Layout, bad_record, corrupt, unpack_history
 from asof.compute.secondary import evaluate_map
 from asof.compute.windows import Locator, Queries
 from asof.define.request_feature import RequestFeature
@@ -359,9 +359,12 @@ def _complete(
 def _texts(data: Any, places: Ints, ok: Bools) -> pa.Array:
     """The texts that stand at places in the records, null where not valid."""
     made: list[str | None] = []
-    for place, there in zip(cast("list[int]", places.tolist()), cast("list[bool]", ok.tolist()), strict=True):
-        start = place >> 24
-        made.append(bytes(data[start : start + (place & 0xFFFFFF)]).decode() if there else None)
+    try:
+        for place, there in zip(cast("list[int]", places.tolist()), cast("list[bool]", ok.tolist()), strict=True):
+            start = place >> 24
+            made.append(bytes(data[start : start + (place & 0xFFFFFF)]).decode() if there else None)
+    except UnicodeDecodeError as exc:
+        raise corrupt() from exc
     return pa.array(made, pa.string())
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asof.compute.arrays import Bools, Ints
-from asof.compute.arrow import arrow_type, find_dtype, micros
+from asof.compute.arrow import arrow_type, cast_numbers, find_dtype, micros
 from asof.compute.arrow_ops import valid_mask
 from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
 from asof.engines.scan import Engine
@@ -65,7 +65,8 @@ class Spine:
                 column = column.cast(
                     pa.decimal128(38, dtype.scale)
                 )  # Arrow asks for room for any int64 first
-            return column.cast(wanted)
+            made = cast_numbers(column, wanted)
+            return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
         except pa.ArrowInvalid as exc:
             raise WrongType(f"spine: a value of column {name!r} does not fit {dtype}", column=name) from exc
 

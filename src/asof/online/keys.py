@@ -1,8 +1,8 @@
 """Entity keys as bytes: what a record lies under.
 
-One text key is its UTF-8; numbers are decimal, dates ISO, booleans `t` or `f`; of several keys each but the last has its
-length before it (`3:abc`), so that different keys never share bytes. A key that is empty, begins with a byte that the
-store keeps for itself, or is long, is a 0xFF and the BLAKE2b of those bytes.
+One text key is its UTF-8; numbers are decimal, dates ISO, booleans `t` or `f`; of several keys each but the last has
+its length before it (`3:abc`), so that different keys never share bytes. A key that is empty, begins with a byte that
+the store keeps for itself, or is long, is a 0xFF and the BLAKE2b of those bytes.
 """
 
 from __future__ import annotations
