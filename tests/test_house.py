@@ -47,9 +47,9 @@ DOORS_TO_TESTING: dict[str, str] = {
 # Which files may import a third-party library: paths below src/asof, a folder ends in "/". Standard library otherwise.
 OWNERS: dict[str, tuple[str, ...]] = {
     # Columns and row numbers on their way to and from the kernels.
-    "numpy": ("compute/", "flows/", "testing/"),
+    "numpy": ("compute/", "flows/", "serving/", "testing/"),
     # The table type between rooms.
-    "pyarrow": ("compute/", "engines/", "flows/", "testing/"),
+    "pyarrow": ("compute/", "engines/", "flows/", "serving/", "testing/"),
     "numba": ("compute/_jit.py",),
     "duckdb": ("engines/duckdb.py",),
     # Only for `.to_polars()`; pandas is never imported, Arrow does it.
@@ -65,6 +65,12 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "psycopg": ("online/postgres.py",),
     "boto3": ("online/dynamodb.py",),
     "botocore": ("online/dynamodb.py",),
+    # The feature server: what runs it, the wire's JSON, what is counted and traced; and its client for asyncio.
+    "granian": ("serving/server.py",),
+    "msgspec": ("serving/",),
+    "prometheus_client": ("serving/metrics.py",),
+    "opentelemetry": ("serving/tracing.py",),
+    "httpx": ("serving/client_async.py",),
     # Cases of a user's project; by a loader that makes plain values only.
     "yaml": ("flows/case_files.py",),
     "click": ("cli/",),
@@ -87,7 +93,13 @@ STOPWATCHES = {
     "monotonic",
     "monotonic_ns",
 }
-OWNERS_OF_TIME = {"clock.py": TIME_OF_DAY, "usage.py": STOPWATCHES, "online/retry.py": STOPWATCHES, "flows/read_online.py": {"monotonic"}}
+OWNERS_OF_TIME = {
+    "clock.py": TIME_OF_DAY,
+    "usage.py": STOPWATCHES,
+    "online/retry.py": STOPWATCHES,
+    "flows/read_online.py": {"monotonic"},
+    "serving/client.py": {"monotonic"},  # a call's deadline, over all its attempts
+}
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ _PUBLIC = {
     "AsofError": "asof.errors",
     "Project": "asof.flows.project",
     "open": "asof.flows.project",
+    "Client": "asof.serving.client",
+    "AsyncClient": "asof.serving.client_async",
 }
 
 if TYPE_CHECKING:
@@ -78,11 +80,15 @@ if TYPE_CHECKING:
     from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Parquet, Union
     from asof.errors import AsofError
     from asof.flows.project import Project, open
+    from asof.serving.client import Client
+    from asof.serving.client_async import AsyncClient
 
 __all__ = [
     "CSV",
     "ArrowFile",
     "AsofError",
+    "AsyncClient",
+    "Client",
     "Deprecated",
     "DuckDBTable",
     "Entity",

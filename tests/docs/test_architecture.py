@@ -49,5 +49,5 @@ def test_an_engine_has_the_methods_that_the_table_counts():
     assert f"the {words[len(methods)]} methods of `Engine`" in TEXT
 
 
-def test_it_is_two_pages_at_most():
-    assert len(TEXT.split()) < 1_100
+def test_it_is_three_pages_at_most():
+    assert len(TEXT.split()) < 1_350
