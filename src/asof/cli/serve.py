@@ -44,6 +44,14 @@ if TYPE_CHECKING:
     "--access-log", type=click.Choice(["off", "errors", "sampled", "all"]), default="errors", show_default=True,
     help="Which requests to log, as JSON lines on stderr.",
 )  # fmt: skip
+@click.option(
+    "--log-requests", type=click.Path(file_okay=False), default=None,
+    help="Log reads to this folder, with keys and values, for `asof skew`.",
+)  # fmt: skip
+@click.option(
+    "--log-share", default=1.0, show_default=True, type=click.FloatRange(0, 1),
+    help="Which share of the reads to log.",
+)  # fmt: skip
 @click.option("--tracing", is_flag=True, help="Send spans of OpenTelemetry (needs the `otel` extra).")
 @click.option("--insecure", is_flag=True, help="Listen beyond loopback without keys.")
 @click.option("--project", default=".", show_default=True, help="The project's folder.")
@@ -60,6 +68,8 @@ def command(
     drain: str,
     grace: str,
     access_log: str,
+    log_requests: str | None,
+    log_share: float,
     tracing: bool,
     insecure: bool,
     project: str,
@@ -87,7 +97,10 @@ def command(
 
     check_address(host, keys, insecure=insecure)
     limits = Limits(in_flight, _bytes("--max-body", max_body), _seconds("--deadline", deadline))
-    options = Options(keys=keys, limits=limits, threads=threads, access_log=access_log, tracing=tracing)
+    options = Options(
+        keys=keys, limits=limits, threads=threads, access_log=access_log, tracing=tracing,
+        log_requests=None if log_requests is None else Path(log_requests).resolve(), log_share=log_share,
+    )  # fmt: skip
     listen = Listen(
         host, port, workers, _seconds("--drain", drain), max(1, round(_seconds("--grace", grace)))
     )

@@ -8,6 +8,7 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from asof.clock import Clock, SystemClock
@@ -19,6 +20,7 @@ from asof.serving.keys import Keys
 from asof.serving.metrics import Metrics
 from asof.serving.read import OnRead, Reads
 from asof.serving.reader import Reader, warm
+from asof.serving.request_sink import RequestSink
 from asof.serving.system import SystemRoutes
 from asof.serving.tecton import TectonRoutes
 from asof.serving.tracing import Tracer, open_tracer
@@ -39,6 +41,8 @@ class Options:
         refresh_s: how often the registry is asked whether its revision has moved.
         access_log: which requests are logged: `off`, `errors`, `sampled`, `all`.
         tracing: whether spans are sent.
+        log_requests: the folder of the log that `asof skew` replays; none is written without one.
+        log_share: which share of the reads that log keeps.
     """
 
     keys: tuple[str, ...] = ()
@@ -47,6 +51,8 @@ class Options:
     refresh_s: float = 1.0
     access_log: str = "errors"
     tracing: bool = False
+    log_requests: Path | None = None
+    log_share: float = 1.0
 
 
 class Worker:
@@ -136,10 +142,13 @@ def build_app(
     metrics = Metrics()
     tracing = tracer or open_tracer(enabled=options.tracing)
     log = AccessLog(options.access_log, clock or SystemClock(), metrics.lost_lines, log_to)
+    sink = None
+    if options.log_requests is not None and on_read is None:
+        on_read = sink = RequestSink(options.log_requests, options.log_share, metrics.lost_reads)
     reads = Reads(reader, metrics, tracing, threads=options.threads, on_read=on_read)
     system = SystemRoutes(reader, metrics)
     worker = Worker(reader, options, metrics, reads, system)
-    worker.close = [log.close, tracing.close]
+    worker.close = [log.close, tracing.close, *([] if sink is None else [sink.close])]
     return App(
         (
             *FeatureRoutes(reads).routes(),

@@ -89,6 +89,11 @@ class Metrics:
             "Lines of the access log that could not be written.",
             registry=registry,
         )
+        self.lost_reads = Counter(
+            "asof_request_log_dropped_total",
+            "Reads that the log of requests could not keep.",
+            registry=registry,
+        )
         self._by_outcome: dict[tuple[str, str], Histogram] = {}
         self._by_route: dict[tuple[str, int], Counter] = {}
         self._by_view: dict[str, tuple[Histogram, Gauge]] = {}
