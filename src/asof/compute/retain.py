@@ -54,6 +54,8 @@ def retention_of(features: Iterable[Feature], *, revised: bool) -> Retention:
             edges[None, feature.predicate, 1, True] = None
         else:
             edges[feature.column, feature.predicate, n, feature.function == "last"] = None
+    if edges:
+        edges[None, None, 1, True] = None  # how fresh an entity is, is told by its newest event
     least = None if None in reach else max(us for us in reach if us is not None)
     return Retention(least, tuple(edges))
 

@@ -187,10 +187,13 @@ class DuckDBEngine:
         sql = sql.replace(name, f"(SELECT {values})")
         cursor = self._database.cursor()
         cursor.execute("SET TimeZone='UTC'").fetchall()
+        zoned = any(pa.types.is_timestamp(kind) and kind.tz is not None for kind in types.values())
 
         def project(table: pa.Table) -> pa.Table:
             with _translated(where):
                 given = [table[of].to_pylist() for of, _ in kinds]
+                if zoned:  # which DuckDB makes Python objects of only with the help of another package
+                    return cursor.sql(sql, params=given).to_arrow_table()
                 rows = cursor.execute(sql, given).fetchall()
             columns = list(zip(*rows, strict=True)) if rows else [()] * len(types)
             made = [pa.array(list(each), of) for each, of in zip(columns, types.values(), strict=True)]

@@ -82,6 +82,7 @@ class _Ready:
     own: tuple[OwnRequest | None, ...]
     shape: Shape
     watermarks: tuple[int, ...]
+    floor_us: int
 
 
 class OnlineReader:
@@ -169,6 +170,8 @@ class OnlineReader:
         ready = self._get(service)
         at_us = self.clock.now_us() if at is None else to_us(at)
         asked = ask(ready.shape, entities, request, limit=self.max_entities)
+        if at_us < ready.floor_us:
+            raise _too_early(ready.made, at_us)
         return self._read(ready, asked, at_us)
 
     async def read_async(
@@ -224,7 +227,14 @@ class OnlineReader:
         watermarks = tuple(metas[view.namespace].watermark_us for view in made.views)
         limits = [END_US if age_us is None else us + age_us for us in watermarks]
         ready = _Ready(
-            made, metas, np.array(limits, np.int64), np.zeros(len(limits), np.bool_), own, shape, watermarks
+            made,
+            metas,
+            np.array(limits, np.int64),
+            np.zeros(len(limits), np.bool_),
+            own,
+            shape,
+            watermarks,
+            max(metas[view.namespace].floor_us for view in made.views),
         )
         self._ready[name] = ready, monotonic() + _META_S
         return ready
@@ -303,6 +313,14 @@ def _drop_without_key(records: list[bytes | None], made: OnlineService, asked: A
             records[v * asked.size + e] = None
 
 
+def _too_early(made: OnlineService, at_us: int) -> DataError:
+    return DataError(
+        f"service {made.service.name!r}: the records do not reach back to the instant that is asked",
+        hint="ask for a later instant, or set online.history and backfill",
+        at_us=at_us,
+    )
+
+
 def _check(code: int, data: Any, offsets: Ints, made: OnlineService, at_us: int) -> None:
     if code == OVERFLOW:
         raise NumericOverflow(
@@ -310,11 +328,7 @@ def _check(code: int, data: Any, offsets: Ints, made: OnlineService, at_us: int)
             hint="use a smaller decimal scale, or sum a float column",
         )
     if code == EARLY:
-        raise DataError(
-            f"service {made.service.name!r}: the records do not reach back to the instant that is asked",
-            hint="ask for a later instant, or set online.history and backfill",
-            at_us=at_us,
-        )
+        raise _too_early(made, at_us)
     raise bad_record(data, offsets, code)
 
 
@@ -360,7 +374,9 @@ def _texts(data: Any, places: Ints, ok: Bools) -> pa.Array:
     """The texts that stand at places in the records, null where not valid."""
     made: list[str | None] = []
     try:
-        for place, there in zip(cast("list[int]", places.tolist()), cast("list[bool]", ok.tolist()), strict=True):
+        for place, there in zip(
+            cast("list[int]", places.tolist()), cast("list[bool]", ok.tolist()), strict=True
+        ):
             start = place >> 24
             made.append(bytes(data[start : start + (place & 0xFFFFFF)]).decode() if there else None)
     except UnicodeDecodeError as exc:
