@@ -75,7 +75,9 @@ class Kernel(Generic[P, R]):
 
     def files(self) -> set[str]:
         """The files of this function and of every kernel that it calls."""
-        return {self.function.__code__.co_filename}.union(*(callee.files() for callee in self._callees().values()))
+        return {self.function.__code__.co_filename}.union(
+            *(callee.files() for callee in self._callees().values())
+        )
 
     def _depend_on_callees(self, made: Any) -> None:
         """Numba renews its cache when the kernel's own file changes; those of the kernels that it calls count too."""

@@ -225,6 +225,18 @@ def fold_edge(f, at, cells, marks, mask, h, q, to, fine, status, spare, data, te
 
 
 @inlined
+def fold_nothing(f, numbers, out, ok, status, spare):
+    """A feature of entities that have no rows at all: 0 for counts and sums, else null; a ratio of such."""
+    op, row = f[0], f[1]
+    status[row, :] = 0
+    if op == RATIO:
+        fold_ratio(f, numbers, out, ok, spare)
+    else:
+        out[row, :] = 0
+        ok[row, :] = op in (COUNT, SUM, DECAYED)
+
+
+@inlined
 def fold_feature(
     f,
     numbers,

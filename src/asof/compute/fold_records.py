@@ -22,6 +22,7 @@ from asof.compute.fold_features import (
     RATIO,
     STALE,
     fold_feature,
+    fold_nothing,
     fold_ratio,
     fold_windows,
     own_windows,
@@ -160,6 +161,13 @@ def fold_view(
     columns = view[0]
     n = starts.size - 1
     total = rows
+    features = plan[view[10] : view[11]].reshape(-1, FEATURE_WORDS)
+    if rows == 0 and tile_cells.shape[1] <= 1 and not (view[12] and own.shape[1] == n):
+        nothing = np.empty((2, n), np.int64)
+        for k in range(features.shape[0]):
+            f = features[k]
+            fold_nothing(f, numbers[f[12] : f[12] + 3], out, ok, status, nothing)
+        return True
     if view[12] and own.shape[1] == n:
         put_own(own, own_marks, cells, marks, columns, rows, at)
         total = rows + n
@@ -167,7 +175,6 @@ def fold_view(
     mask_table = plan[view[4] : view[5]].reshape(-1, 2)
     prefix_table = plan[view[6] : view[7]].reshape(-1, 3)
     windows = plan[view[8] : view[9]].reshape(-1, 1)
-    features = plan[view[10] : view[11]].reshape(-1, FEATURE_WORDS)
     bits_ = np.empty((1 + 2 * mask_table.shape[0], room), np.bool_)
     bits = borrowed(bits_)
     masks, use, final = bits[1 : 1 + mask_table.shape[0]], bits[1 + mask_table.shape[0] :], bits[0, :rows]
@@ -323,7 +330,9 @@ def fold_records(
         view = views[v]
         columns = view[0]
         mine = offsets[v * n : (v + 1) * n + 1]
-        rows, _ = count_rows(data, mine)  # those before a bad record are unpacked, so they need their room too
+        rows, _ = count_rows(
+            data, mine
+        )  # those before a bad record are unpacked, so they need their room too
         if rows + n + 1 > cells.shape[1]:
             info[0, 0] = rows + n + 1
             return SMALL

@@ -2,8 +2,9 @@
 
 A block is written here and read in `unpack.py`; both are kernels, so that neither loops in Python over values.
 
-    record   format u8, layout u8 (0 rows, 1 tiles), parts u8 (bit 0: a stream part), zeros; watermark, floor and newest
-             event time as i64; the block of the batch part, that of the stream part, that of the tiles
+    record   format u8, layout u8 (0 rows, 1 tiles), parts u8 (bit 0: a stream part, bit 1: offsets), zeros; watermark,
+             floor and newest event time as i64; the block of the batch part, of the stream part, of the tiles;
+             how far each stream partition has been applied (`online/codec.py`)
     block    size u32, rows u24, flags u8; a descriptor for each column; a validity byte for each predicate, padded to
              8; and the payloads in the same order
     columns  event time; known-at less event time (if any differs); until when visible, less known-at (if any is

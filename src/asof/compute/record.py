@@ -94,7 +94,9 @@ def pack_history(
     groups = history.starts.size - 1
     columns = [history.columns[name] for name in layout.names]
     texts, widths = _texts(columns, history.size)
-    bits = (len(columns) + len(layout.predicates)) // 8 + 2  # of validity, when each column and predicate has some
+    bits = (
+        len(columns) + len(layout.predicates)
+    ) // 8 + 2  # of validity, when each column and predicate has some
     per_row = 8 * (5 + len(columns)) + bits + widths
     fixed = 64 + pack.DESCRIPTOR * (6 + len(columns)) + 16 * (len(columns) + len(layout.predicates) + 2)
     bound = np.diff(history.starts) * int(per_row) + fixed

@@ -5,7 +5,7 @@ Values are kept as the kernels leave them; they become NumPy, Arrow or Python wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -52,10 +52,11 @@ class Freshness:
 class Freshnesses(Sequence[Freshness]):
     """The freshness of the views of a read, made when it is looked at; `info` is that of `fold_records`."""
 
-    __slots__ = ("_info", "_size", "_views", "_watermarks")
+    __slots__ = ("_info", "_made", "_size", "_views", "_watermarks")
 
     def __init__(self, views: Sequence[str], watermarks: Sequence[int], info: Ints, size: int) -> None:
         self._views, self._watermarks, self._info, self._size = views, watermarks, info, size
+        self._made: list[Freshness] | None = None
 
     def __len__(self) -> int:
         return len(self._views)
@@ -67,16 +68,23 @@ class Freshnesses(Sequence[Freshness]):
     def __getitem__(self, index: slice) -> Sequence[Freshness]: ...
 
     def __getitem__(self, index: int | slice) -> Freshness | Sequence[Freshness]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        v = range(len(self))[index]
-        newest = self._info[v * self._size : (v + 1) * self._size, 0]
-        return Freshness(self._views[v], self._watermarks[v], newest)
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Freshness]:
+        return iter(self._all())
+
+    def _all(self) -> list[Freshness]:
+        if self._made is None:
+            newest, n = self._info[:, 0], self._size
+            self._made = [
+                Freshness(view, watermark_us, newest[v * n : (v + 1) * n])
+                for v, (view, watermark_us) in enumerate(zip(self._views, self._watermarks, strict=True))
+            ]
+        return self._made
 
 
-@dataclass(
-    eq=False
-)  # not frozen: setting ten frozen fields takes a microsecond of the thirty that a read has
+# Not frozen: setting ten frozen fields takes a microsecond of the thirty that a read has.
+@dataclass(eq=False)
 class Answer:
     """The features of n entities, in the order in which they were asked.
 

@@ -8,15 +8,22 @@ written, so that a change is seen and a newer asof reads what an older one wrote
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from asof.compute.pack import RECORD_HEADER
 from asof.compute.record import Layout
 from asof.compute.tiles import TileLayout
 from asof.errors import DataError
 from asof.types import DType
 
 FORMAT = 1
+_PARTS, _OFFSETS = (
+    2,
+    2,
+)  # the byte of a record's header that tells its parts, and the bit for the table of offsets
 
 
 @dataclass(frozen=True)
@@ -102,3 +109,47 @@ def _tiles_of_data(body: Any) -> TileLayout | None:
         return None
     states = tuple((name[0], name[1], name[2]) for name in body["states"])
     return TileLayout(body["hop_us"], body["offset_us"], states)
+
+
+def with_offsets(record: bytes, applied: Mapping[int, int]) -> bytes:
+    """The record with a table of how far each stream partition has been applied to it: the next offset, by the
+    partition's number. The table stands at the end: pairs of i64 by partition, then their number as u32.
+
+    Example:
+        >>> record = with_offsets(bytes(40), {3: 7})
+        >>> offsets_of(with_offsets(record, {3: 9, 1: 2})), offsets_of(bytes(40))
+        ({1: 2, 3: 9}, {})
+    """
+    bare = record[: _end_of_blocks(record)]
+    if not applied:
+        return _flagged(bare, on=False)
+    pairs = b"".join(struct.pack("<qq", *pair) for pair in sorted(applied.items()))
+    return _flagged(bare, on=True) + pairs + struct.pack("<I", len(applied))
+
+
+def offsets_of(record: bytes) -> dict[int, int]:
+    """How far each stream partition has been applied to a record; see `with_offsets`.
+
+    Raises:
+        DataError: the table leads out of the record.
+    """
+    end = _end_of_blocks(record)
+    table = record[end:-4] if end < len(record) else b""
+    return dict(struct.iter_unpack("<qq", table))
+
+
+def _end_of_blocks(record: bytes) -> int:
+    if not record[_PARTS] & _OFFSETS:
+        return len(record)
+    end = len(record) - 4 - 16 * struct.unpack_from("<I", record, len(record) - 4)[0]
+    if end < RECORD_HEADER:
+        raise DataError(
+            "a record of the online store is corrupt",
+            hint="`asof backfill` writes the records of a view anew",
+        )
+    return end
+
+
+def _flagged(record: bytes, *, on: bool) -> bytes:
+    parts = record[_PARTS] | _OFFSETS if on else record[_PARTS] & ~_OFFSETS
+    return record[:_PARTS] + bytes([parts]) + record[_PARTS + 1 :]

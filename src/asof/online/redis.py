@@ -10,6 +10,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from asof.errors import BackendError, MissingExtra
@@ -273,6 +274,7 @@ class RedisStore:
             _limit.deadline = None
 
 
+@lru_cache(maxsize=4_096)
 def _end(namespace: str) -> bytes:
     """What a namespace's keys end in; a name with characters of another meaning is there as its digest."""
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", namespace):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from prometheus_client import (
@@ -23,6 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from asof.define.window import BEGIN_US
 from asof.flows.answer import MISSING, STALE, Answer
+from asof.serving.cells import IdentityCache
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 UNKNOWN = "unknown"
@@ -94,6 +95,7 @@ class Metrics:
             "Reads that the log of requests could not keep.",
             registry=registry,
         )
+        self._by_status: dict[tuple[int, str, str], Counter] = {}
         self._by_outcome: dict[tuple[str, str], Histogram] = {}
         self._by_route: dict[tuple[str, int], Counter] = {}
         self._by_view: dict[str, tuple[Histogram, Gauge]] = {}
@@ -133,13 +135,20 @@ class Metrics:
             self._count_statuses(answer)
 
     def _count_statuses(self, answer: Answer) -> None:
-        for status, counter in ((MISSING, self._missing), (STALE, self._stale)):
-            by_column = cast("list[int]", np.count_nonzero(answer.statuses == status, axis=0).tolist())
-            for place, count in enumerate(by_column):
-                if count:
-                    view = answer.view_of[place] if answer.view_of else -1
-                    name = answer.freshness[view].view if view >= 0 else ""
-                    counter.labels(answer.service, name).inc(count)
+        """Counts values by view; all columns of a view are missing or stale together."""
+        for view, first, columns in _columns_of(answer.view_of):
+            worth = answer.statuses[:, first]
+            for status, counter in ((MISSING, self._missing), (STALE, self._stale)):
+                rows = int(np.count_nonzero(worth == status))
+                if rows:
+                    self._counter(counter, answer, view).inc(rows * columns)
+
+    def _counter(self, counter: Counter, answer: Answer, view: int) -> Counter:
+        key = (id(counter), answer.service, answer.freshness[view].view)
+        found = self._by_status.get(key)
+        if found is None:
+            found = self._by_status[key] = counter.labels(*key[1:])
+        return found
 
     def text(self) -> bytes:
         """All of it as Prometheus reads it, over all workers."""
@@ -148,6 +157,15 @@ class Metrics:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
         return generate_latest(registry)
+
+
+def _views_of(view_of: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """For each view of an answer its place, its first column, and the number of its columns."""
+    views = dict.fromkeys(view for view in view_of if view >= 0)
+    return [(view, view_of.index(view), view_of.count(view)) for view in views]
+
+
+_columns_of = IdentityCache(_views_of)
 
 
 def _gauge(
