@@ -18,7 +18,9 @@ from bench.equal import WrongAnswer
 from bench.harness import Options, Row
 from bench.process import SideFailed
 
-BENCHES = ("windows", "scaling", "memory", "latest", "handbook", "registry")
+BENCHES = (
+    "windows", "scaling", "memory", "latest", "handbook", "registry", "online", "online_scale", "backfill", "serving",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

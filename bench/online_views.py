@@ -14,8 +14,23 @@ if TYPE_CHECKING:
     from asof.define.feature_view import FeatureView
 
 END_US = START_US + DAYS * DAY_US
-WINDOWS = {"hours": ("1h", "6h"), "day": ("6h", "1d"), "days": ("1d", "3d"), "week": ("3d", "7d"), "month": ("7d", "30d")}
+WINDOWS = {
+    "hours": ("1h", "6h"),
+    "day": ("6h", "1d"),
+    "days": ("1d", "3d"),
+    "week": ("3d", "7d"),
+    "month": ("7d", "30d"),
+}
 SERVICE = "account_risk"
+
+
+def columns() -> dict[str, dict[str, str]]:
+    """The columns of each view, with the function that each is of."""
+    functions = ("count", "sum", "mean", "max", "min")
+    return {
+        view: {f"{view}_{function}_{window}": function for function in functions for window in windows}
+        for view, windows in WINDOWS.items()
+    }
 
 
 def views(log: str) -> list[FeatureView]:

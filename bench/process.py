@@ -82,6 +82,10 @@ class Worker:
             raise SideFailed(f"{self.side.name}: the process is gone") from exc
         return self._answer()
 
+    def call(self, method: str, **order: Any) -> dict[str, Any]:
+        """What a method of a side that is a class answers; raises as `ask` does."""
+        return self.ask("call", method=method, **order)
+
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         while not select.select([self.process.stdout], [], [], SAMPLE_S)[0]:
