@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 import asof
 from asof.errors import DefinitionError
 from asof.flows.result import TrainingSet
 from asof.testing.bank import Bank, simulate
 from examples.ach_return_risk import picture, tables
 from examples.ach_return_risk.bank import DAYS, SPINE, copy_template, write_bank
+from examples.ach_return_risk.online import serve
 from examples.ach_return_risk.steps import Steps
 from examples.ach_return_risk.story import tell
 from examples.ach_return_risk.train import HINDSIGHT, KNOWN, Result, Split, compare, split_rows
@@ -32,7 +35,7 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Simulate, build, train, draw, and say what came of it.
+    """Simulate, build, train, draw, serve, and say what came of it.
 
     Raises:
         AsofError: something does not fit, with a hint at what.
@@ -49,6 +52,8 @@ def run(options: Options) -> None:
     print(f"\n{split}\n\n{tables.models(results)}\n\n{says}")
 
     draw(project, made, split, results, options, steps)
+    compared = serve(project, pq.read_table(options.out / SPINE), cutoff, steps)
+    print(f"\n{tables.serving(compared)}")
     write_metrics(options.out, split, results, steps)
     print(f"\n{steps}\n\n{tables.places(options.out, cutoff)}")
 

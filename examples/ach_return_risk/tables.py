@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from asof.flows.result import TrainingSet
 from asof.testing.bank import Bank
 from examples.ach_return_risk.bank import SPINE
+from examples.ach_return_risk.online import Compared
 from examples.ach_return_risk.train import BOOSTING, HINDSIGHT, KNOWN, Result
 
 ENOUGH_RETURNS = 100
@@ -88,6 +89,12 @@ def meaning(results: Sequence[Result], returns: int) -> str:
     )
 
 
+def serving(compared: Sequence[Compared]) -> str:
+    """Whether what is served is what a training set holds, by the way it was read."""
+    head = "New debits at the end of the simulated year, served and as a training set of that instant:"
+    return "\n".join([head, *(f"  {each}" for each in compared)])
+
+
 def places(folder: Path, cutoff: datetime) -> str:
     """Where everything is, and the commands to go on with."""
     asof = f"{_relative(Path(sys.executable))} -m asof"
@@ -104,6 +111,7 @@ def places(folder: Path, cutoff: datetime) -> str:
         f"  {asof} training-set ach_risk --project {where} --spine {where / SPINE} \\",
         f"    --label returned --cutoff {until} --out {where / 'mine.parquet'}",
         f"  {asof} usage --project {where}",
+        f"  {asof} online stats --project {where}",
         f"or in Python with asof.open({str(where)!r})",
     )
     return "\n".join(lines)

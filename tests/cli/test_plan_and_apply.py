@@ -169,7 +169,7 @@ def test_an_environment_is_made_promoted_and_removed(project: Path) -> None:
     assert run(project, "promote", "dev-anna", "--yes").stdout == "revision 3\n"
     assert run(project, "env", "remove", "dev-anna").returncode == 2
     done = run(project, "env", "remove", "dev-anna", "--yes", "--json")
-    assert json.loads(done.stdout) == {"removed": ["dev-anna"], "dropped": []}
+    assert json.loads(done.stdout) == {"removed": ["dev-anna"], "dropped": [], "dropped_bytes": 0}
     assert run(project, "env", "remove", "prod", "--yes").returncode == 1
 
 

@@ -23,6 +23,7 @@ from asof.errors import DataError
 from examples.ach_return_risk.__main__ import main
 from examples.ach_return_risk.bank import FILES, copy_template
 from examples.ach_return_risk.matrix import matrix_of
+from examples.ach_return_risk.online import compare
 from examples.ach_return_risk.story import changes_of
 from examples.ach_return_risk.train import judge, precision_at, split_rows
 
@@ -98,12 +99,26 @@ def test_printed_numbers_are_those_in_the_file(demo: Demo) -> None:
 def test_commands_printed_at_the_end_work(demo: Demo) -> None:
     text = demo.out.partition("Go on with\n")[2].replace("\\\n", " ")
     commands = [shlex.split(line) for line in text.splitlines() if " -m asof " in line]
-    assert [command[3] for command in commands] == ["check", "training-set", "usage"]
+    assert [command[3] for command in commands] == ["check", "training-set", "usage", "online"]
     for command in commands:
         done = run(*command[1:])
         assert done.returncode == 0, done.stderr
     assert demo.table("mine").equals(demo.table("known"))
     assert asof.open(demo.folder).get_service("ach_risk").own_row is not None
+
+
+def test_what_is_served_is_what_a_training_set_holds(demo: Demo) -> None:
+    found = re.findall(r"^  (from the \w+) +equal: ([\d,]+) of ([\d,]+) values$", demo.out, re.MULTILINE)
+    assert [way for way, _, _ in found] == ["from the store", "from the server"]
+    assert all(equal == values for _, equal, values in found)
+    assert int(found[0][2].replace(",", "")) > 500
+
+
+def test_a_value_that_is_not_equal_is_named() -> None:
+    expected = pa.table({"n": [1, 2, None], "x": [0.1, 0.2, 0.3]})
+    answer = pa.table({"n": [1, 2, 0], "x": [0.1, 0.2, 0.3]})
+    assert str(compare("from the store", expected, expected)).endswith("equal: 6 of 6 values")
+    assert str(compare("from the store", answer, expected)).endswith("equal: 5 of 6 values; not equal: n")
 
 
 def test_a_bank_without_returns_to_test_on_is_an_error(

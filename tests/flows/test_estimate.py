@@ -30,10 +30,12 @@ Row = tuple[str, int]
 
 
 def table(rows: list[Row]) -> pa.Table:
-    """Accounts, and how many hours before now their events were; of 8 dollars each, with a note of 4 letters."""
+    """Accounts, and how many hours before now their events were; with amounts that are no round numbers, and a note of
+    4 letters. A record has 72 bytes, and of each row 3 for its time (whole seconds of a month) and 8 for its amount.
+    """
     return pa.table({
         "account_id": pa.array([key for key, _ in rows], pa.string()),
-        "amount": pa.array([8.0] * len(rows)),
+        "amount": pa.array([8 + i / 7 for i in range(1, len(rows) + 1)], pa.float64()),
         "note": pa.array(["note"] * len(rows), pa.string()),
         "at": pa.array([NOW - hours * HOUR for _, hours in rows], pa.timestamp("us")),
     })  # fmt: skip
@@ -59,11 +61,11 @@ ROWS: list[Row] = [("a", 1), ("a", 2), ("a", 30), ("b", 1), ("c", 50), ("d", -1)
 
 def test_a_backfill_reads_what_windows_can_still_need() -> None:
     (found,) = estimate(view(events(ROWS), asof.sum("amount").over("1d")), rate=2.0)
-    # Rows of the last day: a, a, b. A record has 64 bytes and 16 bytes and a bit for each row; a's has two rows.
-    # In memory a row is as wide as in a record, and its key is taken for 16 bytes: 3 * (129 / 8 + 16).
+    # Rows of the last day: a, a, b; a's record has two rows.
+    # In memory a row is as wide as its values, and its key is taken for 16 bytes: 3 * (129 / 8 + 16).
     assert found == Backfill(
         "v", NOW - 2 * HOUR, NOW, rows=3, read_bytes=97, seconds=1.5, entities=2, layout="rows",
-        record_p50_bytes=81, record_p99_bytes=97, record_max_bytes=97, total_bytes=177,
+        record_p50_bytes=83, record_p99_bytes=94, record_max_bytes=94, total_bytes=177,
     )  # fmt: skip
 
 
@@ -75,7 +77,11 @@ def test_a_view_that_is_not_served_is_read_whole() -> None:
 def test_latest_values_need_all_of_history_and_keep_one_row_of_each_entity() -> None:
     (found,) = estimate(view(events(ROWS), asof.latest("amount")))
     assert (found.from_us, found.rows, found.entities) == (NOW - 50 * HOUR, 5, 3)
-    assert (found.record_p50_bytes, found.record_max_bytes, found.total_bytes) == (81, 81, 3 * 64 + 49)
+    assert (found.record_p50_bytes, found.record_max_bytes, found.total_bytes) == (
+        84,
+        84,
+        3 * 84,
+    )  # years need 4 bytes
     assert found.note is None
 
 
@@ -83,37 +89,38 @@ def test_a_lifetime_window_is_told() -> None:
     served = view(events(ROWS), asof.sum("amount").over("lifetime"))
     trained = view(events(ROWS), asof.sum("amount").over("lifetime"), online=False)
     assert [found.note for found in estimate(served, trained)] == [LIFETIME, None]
-    assert estimate(served)[0].record_max_bytes == 64 + 49  # a's three events
+    assert estimate(served)[0].record_max_bytes == 72 + 3 * 12  # a's three events
 
 
 def test_tiles_are_told_as_their_own_layout() -> None:
     (found,) = estimate(view(events(ROWS), asof.sum("amount").over("1d", hop="1h")))
-    # a has two rows, each in a tile of 8 + 16 bytes; b one.
-    assert (found.layout, found.record_p50_bytes, found.record_max_bytes) == ("tiles", 64 + 24, 64 + 48)
-    assert found.total_bytes == 2 * 64 + 3 * 24
+    # a has two rows, each in a tile of 1 + 8 bytes; b one.
+    assert (found.layout, found.record_p50_bytes, found.record_max_bytes) == ("tiles", 144 + 9, 144 + 18)
+    assert found.total_bytes == 2 * 144 + 3 * 9
 
 
-def hot(n: int = 5_000) -> list[Row]:
+def hot(n: int = 20_000) -> list[Row]:
     """A hot key with so many rows over 25 days, and ten others with one."""
     return [("hot", 1 + i % 600) for i in range(n)] + [(f"cold-{i}", 5) for i in range(10)]
 
 
 def test_a_hot_key_is_named_with_the_hop_that_makes_its_record_small() -> None:
     (found,) = estimate(view(events(hot()), asof.sum("amount").over("30d")))
-    assert (found.record_p50_bytes, found.record_max_bytes) == (81, 64 + 80_625)  # 5,000 * 129 bits
-    # Tiles of 24 bytes: no more than rows, so 5,000 tiles of 1 s are too many, as are 2,881 of 15 m; 1 h has 721.
-    assert (found.hot_key, found.hop, found.hop_bytes) == ("hot", "1h", 64 + 721 * 24)
+    assert (found.record_p50_bytes, found.record_max_bytes) == (83, 72 + 220_000)
+    # Tiles of 9 bytes: no more than rows, so 20,000 tiles of 1 s are too many, as are 8,641 of 5 m; 15 m has 2,881.
+    assert (found.hot_key, found.hop, found.hop_bytes) == ("hot", "15m", 144 + 2_881 * 9)
     assert found.note is None
-    (small,) = estimate(view(events(hot(4_000)), asof.sum("amount").over("30d")))
-    assert (small.record_max_bytes, small.hot_key, small.hop) == (64 + 64_500, None, None)
+    (small,) = estimate(view(events(hot(5_000)), asof.sum("amount").over("30d")))
+    assert (small.record_max_bytes, small.hot_key, small.hop) == (72 + 55_000, None, None)
 
 
 @pytest.mark.parametrize(
     ("features", "more", "note"),
     [
         ([asof.sum("amount").over("1h", "365d")], {}, "no hop that fits all windows"),
-        ([asof.sum("amount").over("30d"), asof.latest("note")], {}, "'note' has no size"),
-        ([asof.sum("amount").over("30d")], {"key": "note"}, "a revised source keeps its events"),
+        ([asof.sum("amount").over("30d"), asof.latest("note")], {}, "'note' needs the events themselves"),
+        ([asof.sum("amount").over("lifetime")], {}, "a lifetime window keeps every event"),
+        ([asof.sum("amount").over("30d")], {"key": "amount"}, "a revised source keeps its events"),
         ([asof.sum("amount").over("30d", hop="1s")], {}, "over 64 KiB with its hops"),
     ],
 )
@@ -158,16 +165,17 @@ def test_parts_of_a_union_count_together() -> None:
     ach = asof.Events("ach", asof.InMemory(table([("a", 3), ("e", 4)])), event_time="at")
     both = asof.Union("both", [events(ROWS), ach])
     (found,) = estimate(view(both, asof.sum("amount").over("1d")))
-    assert (found.rows, found.entities, found.record_max_bytes) == (5, 3, 64 + 49)  # a: two and one
+    assert (found.rows, found.entities, found.record_max_bytes) == (5, 3, 72 + 33)  # a: two and one
 
 
 def test_versions_of_a_revised_source_count() -> None:
     rows = table([("a", 1), ("a", 1), ("a", 1), ("b", 90)]).append_column("id", pa.array([1, 1, 2, 3]))
     source = asof.Events("tx", asof.InMemory(rows), event_time="at", key="id", deleted="amount < 0")
     (found,) = estimate(view(source, asof.sum("amount").over("1d")))
-    # Read whole. A row: event time, known-at time, key and amount of 8 bytes, and two bits.
+    # Read whole. Two columns for the key and one for until when a row counts; a row has 3 + 8 + 8 bytes, and
+    # a's two events have three versions, as on average 4 / 3 (b's has one).
     assert (found.from_us, found.rows, found.entities) == (NOW - HOUR, 4, 1)
-    assert found.record_max_bytes == 64 + -(-3 * (32 * 8 + 2) // 8)
+    assert found.record_max_bytes == 72 + 3 * 16 + -(-19 * 9 // 4)
 
 
 def test_a_source_that_cannot_be_read_says_so_and_stops_nothing(tmp_path: Path) -> None:
@@ -220,7 +228,7 @@ def test_a_source_whose_events_are_all_too_old_says_of_when_its_sizes_are() -> N
         0,
         0,
         2,
-        97,
+        94,
     )
     newest = "2024-11-21T00:00:00Z"
     assert found.note == f"no event is in any window now: the newest is of {newest}, and sizes are as of then"
@@ -233,7 +241,7 @@ def test_views_over_one_source_share_its_statistics(monkeypatch: pytest.MonkeyPa
     source = events(ROWS)
     views = [view(source, asof.sum("amount").over(f"{i + 1}h"), name=f"v{i}") for i in range(100)]
     found = estimate(*views)
-    assert len(asked) == 2  # rows over time, rows of each entity; no text is read
+    assert len(asked) == 4  # rows over time, rows of each entity, how values lie apart, and times
     assert [each.view for each in found] == [f"v{i}" for i in range(100)]
     assert [each.entities for each in found] == sorted(each.entities for each in found)
     assert found[0].entities >= 2  # a and b in the last hour; at most as many as within the next longer reach
@@ -261,7 +269,7 @@ def test_the_order_of_record_sizes_is_that_of_a_brute_count() -> None:
     newest = min(hours for _, hours in rows)
     for days, each in zip((1, 7, 30), found, strict=True):
         counts = sorted(Counter(key for key, hours in rows if hours <= newest + 24 * days).values())
-        size = [64 + -(-129 * count // 8) for count in counts]
+        size = [72 + 11 * count for count in counts]
         middle, high = size[-(-len(size) // 2) - 1], size[-(-99 * len(size) // 100) - 1]
         assert (each.entities, each.record_max_bytes) == (len(counts), size[-1])
         assert (each.record_p50_bytes, each.record_p99_bytes) == pytest.approx((middle, high), rel=0.05)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +13,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from asof.flows.environments import Drop
     from asof.flows.project import Project
+    from asof.online.store import OnlineStore
+    from asof.registry.state import Materialized
 
 _PROJECT = click.option("--project", default=".", show_default=True, help="The project's folder.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -81,7 +86,8 @@ def list_environments(*, project: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--from", "base", default="prod", show_default=True, help="The environment that it starts as.")
 @_PROJECT
-def create(*, name: str, base: str, project: str) -> None:
+@_JSON
+def create(*, name: str, base: str, project: str, as_json: bool) -> None:
     """Make the environment NAME, pointing at what another one points at; nothing is computed or copied."""
     from asof.cli.state_options import open_settings
     from asof.flows.author import find_author
@@ -94,7 +100,10 @@ def create(*, name: str, base: str, project: str) -> None:
         revision = create_environment(registry, name, base, who=author.who, commit=author.commit)
     finally:
         registry.close()
-    click.echo(f"revision {revision}")
+    if as_json:
+        click.echo(json.dumps({"environment": name, "base": base, "revision": revision}, indent=2))
+    else:
+        click.echo(f"revision {revision}")
 
 
 @group.command("remove")
@@ -157,13 +166,41 @@ def _remove(
     author = find_author(project.root, user=None if project.config is None else project.config.user)
     registry = project.registry()
     try:
-        dropped = remove_environments(
-            registry, names, who=author.who, commit=author.commit, expected=expected
-        )
+        with _dropping(project) as drop:
+            dropped = remove_environments(
+                registry, names, who=author.who, commit=author.commit, drop=drop, expected=expected,
+                idle_since_us=project.clock.now_us() - _abandoned_after_us(project),
+            )  # fmt: skip
     finally:
         registry.close()
+    spaces, size_bytes = (
+        sorted({each.namespace for each in dropped}),
+        sum(each.size_bytes for each in dropped),
+    )
     if as_json:
-        answer = {"removed": list(names), "dropped": sorted({each.namespace for each in dropped})}
+        answer = {"removed": list(names), "dropped": spaces, "dropped_bytes": size_bytes}
         click.echo(json.dumps(answer, indent=2))
-    else:
-        click.echo(f"removed {', '.join(names)}" if names else "nothing to remove", err=True)
+        return
+    click.echo(f"removed {', '.join(names)}" if names else "nothing to remove", err=True)
+    if spaces:
+        versions = "version" if len(spaces) == 1 else "versions"
+        click.echo(f"dropped the online records of {len(spaces)} {versions}, {size_bytes:,} bytes", err=True)
+
+
+@contextmanager
+def _dropping(project: Project) -> Generator[Drop]:
+    """What takes the records of a version out of the online store, which is opened when there are some."""
+    from asof.flows.online import open_online_store
+
+    opened: list[OnlineStore] = []
+
+    def drop(each: Materialized) -> None:
+        if not opened:
+            opened.append(open_online_store(project))
+        opened[0].drop(each.namespace)
+
+    try:
+        yield drop
+    finally:
+        for store in opened:
+            store.close()

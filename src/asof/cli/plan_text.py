@@ -176,7 +176,7 @@ def _notes(plan: Plan, *, full: bool) -> Iterator[str]:
         yield ""
         yield click.style("Refused: to be served, and in no online store as defined", bold=True, fg="red")
         yield from (f"  ! {words}" for words in plan.unheld)
-        yield "  apply to another environment, materialize there, then promote it"
+        yield "  fill it first, with the code that defines it: asof materialize"
     if plan.warnings:
         yield ""
         yield click.style("Warnings", bold=True)

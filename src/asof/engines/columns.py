@@ -154,8 +154,8 @@ def width_bytes(span: float) -> int:
 
 @dataclass(frozen=True)
 class TimeShape:
-    """How times lie: their unit in microseconds, how late most rows come that come late, and the share of those; and how
-    many versions an event has on average.
+    """How times lie: their unit in microseconds, how late most rows come that come late, and the share of those; and
+    how many versions an event has on average.
     """
 
     unit_us: int = 1

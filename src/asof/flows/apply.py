@@ -225,7 +225,7 @@ def check_materialized(registry: Registry, plan: Plan) -> None:
         names = ", ".join(spec.words for spec in missing[:8])
         raise NotMaterialized(
             f"environment {plan.target.environment!r} would serve what no online store holds as defined: {names}",
-            hint="apply to another environment, materialize there, then promote it",
+            hint="fill it first, with the code that defines it: asof materialize",
             missing=[spec.key for spec in missing],
         )
 

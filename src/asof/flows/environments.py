@@ -68,12 +68,15 @@ def remove_environments(
     commit: str | None,
     drop: Drop | None = None,
     expected: Mapping[str, int] | None = None,
+    idle_since_us: int | None = None,
 ) -> list[Materialized]:
     """Removes environments, the versions that nobody else points at, and the records of those; gives what was dropped.
 
     `drop` takes the records of one interval out of their store; without it nothing is dropped, and what is held stays
     noted. Records of an earlier removal that was cut short are dropped as well: what is noted as materialized and
     pointed at by no environment is an orphan. `expected` are the revisions at which the environments were looked at.
+    `idle_since_us` keeps orphans that these environments do not point at and whose watermark has moved since: somebody
+    may have materialized what is to be applied next.
 
     Raises:
         UnknownEnvironment: one is not there; the others are not removed either. StateError: one is protected.
@@ -81,11 +84,16 @@ def remove_environments(
     """
     wanted = dict.fromkeys(names)
     check_removable(registry, wanted)
+    theirs = frozenset[str]().union(*(registry.state(name).fingerprints for name in wanted))
     for name in wanted:
         registry.remove(name, expected=(expected or {}).get(name), who=who, commit=commit)
     if drop is None:
         return []
-    orphans = find_orphans(registry)
+    orphans = [
+        each
+        for each in find_orphans(registry)
+        if idle_since_us is None or each.fingerprint in theirs or each.until_us < idle_since_us
+    ]
     for each in orphans:
         drop(each)
     registry.forget_materialized({each.fingerprint for each in orphans})

@@ -23,6 +23,7 @@ from asof.flows.record_size import (
     LARGE_RECORD_BYTES,
     Layout,
     has_lifetime,
+    has_state,
     layout_of,
     record_bytes,
     smaller_hop,
@@ -187,6 +188,9 @@ def _why_no_hop(group: Group, layout: Layout) -> str:
         return "the largest record is over 64 KiB with its hops: make them longer"
     if group.is_revised:
         return "a revised source keeps its events, a hop does not make a record smaller: shorten the longest window"
+    whole = [name for (_, name), feature in group.features if not has_state(feature)]
+    if whole:
+        return f"{whole[0]!r} needs the events themselves, so a hop does not help here: give it a view of its own"
     unsized = [name for (_, name), feature in group.features if feature.window.size_us is None]
     if unsized:
         return f"{unsized[0]!r} has no size, so a hop does not help here: give it a view of its own"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from asof.config import SecretRef
 from asof.define.feature_view import FeatureView
 from asof.define.service import FeatureService
 from asof.define.window import BEGIN_US
-from asof.errors import StateError, UnknownName, did_you_mean
+from asof.errors import StateError
 from asof.flows.feature_columns import Progress
 from asof.flows.materialize import run_steps
 from asof.flows.materialize_steps import Resources, Step, ViewReport, plan_steps
@@ -29,9 +29,13 @@ _HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True)
 class Materialization:
-    """What one run of `asof materialize` or `asof backfill` did, view by view."""
+    """What one run of `asof materialize` or `asof backfill` did, view by view; rows that were read, and how long it
+    took.
+    """
 
     views: tuple[ViewReport, ...]
+    rows: int = 0
+    seconds: float = 0.0
 
 
 def open_online_store(project: Project) -> OnlineStore:
@@ -54,29 +58,6 @@ def open_reader(project: Project, store: OnlineStore | None = None) -> OnlineRea
     """A reader of the services that the project's code defines."""
     services = {each.name: each for each in project.definitions.all() if isinstance(each, FeatureService)}
     return OnlineReader(services, store or open_online_store(project), project.clock, project.engine())
-
-
-def online_views_of(project: Project, names: Iterable[str] | None) -> list[FeatureView]:
-    """The views of these names, or all that are read online: those that say so, and those of services.
-
-    Raises:
-        UnknownName: there is no such view.
-    """
-    views = {each.name: each for each in project.definitions.all() if isinstance(each, FeatureView)}
-    services = [each for each in project.definitions.all() if isinstance(each, FeatureService)]
-    served = {ref.view.name: ref.view for service in services for ref in service.refs}
-    if names is None:
-        return [view for name, view in {**served, **views}.items() if view.online or name in served]
-    everything = {**served, **views}
-    for name in names:
-        if name not in everything:
-            raise UnknownName(
-                f"no feature view {name!r}",
-                hint=did_you_mean(name, everything),
-                name=name,
-                kind="feature_view",
-            )
-    return [everything[name] for name in dict.fromkeys(names)]
 
 
 def plan_materialization(
@@ -103,7 +84,8 @@ def materialize_project(
     finally:
         engine.close()
         _record(project, done)
-    return Materialization(tuple(made))
+    rows = sum(event.rows for event in run.events if event.stage == "read")
+    return Materialization(tuple(made), rows, sum(event.seconds for event in run.events))
 
 
 def _record(project: Project, reports: Sequence[ViewReport]) -> None:

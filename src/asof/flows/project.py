@@ -28,11 +28,11 @@ from asof.flows.load import Definitions, check_patterns, load_modules
 from asof.flows.online import (
     Materialization,
     materialize_project,
-    online_views_of,
     open_online_store,
     open_reader,
     plan_materialization,
 )
+from asof.flows.online_views import online_views_of
 from asof.flows.plan import Plan
 from asof.flows.plan_project import apply_project, plan_project
 from asof.flows.read_online import OnlineReader
@@ -218,7 +218,11 @@ class Project:
         if environment is None:
             return reader
         return LiveReader(
-            lambda: open(self.root, meter=self.meter, clock=self.clock), self, self.registry(), environment, reader
+            lambda: open(self.root, meter=self.meter, clock=self.clock),
+            self,
+            self.registry(),
+            environment,
+            reader,
         )
 
     def materialize(

@@ -1,46 +1,52 @@
-"""How large the online record of an entity is, by layout.
+"""How large the online record of an entity is, by layout; `compute/pack.py` has the format.
 
 Rows (one record holds the events that windows can still need):
 
-    record = HEADER_BYTES + kept rows * bytes of a row
-    kept   = rows within the longest window, or the n newest where only first, last and latest values are asked
-    row    = 8 (event time) + 8 (known-at time, where the source has one or is revised)
-             + 8 or 16 (event key: a number or a text) + the columns that the features read
-             + 1 for each predicate + 1 bit for a delete and for each column (null)
+    record  = HEADER_BYTES + 16 for each column + for each text its dictionary + kept rows * bits of a row
+    columns = the event time; the known-at time, where rows come late; of a revised source until when a row counts
+              (mostly for ever: 0 bytes), and two for the event key; and those that the features read
+    kept    = rows within the longest window, or the n newest where only first, last and latest values are asked; of a
+              revised source the newest version of each event
+    row     = of each column as many bytes as tell its values apart (a text's place in its dictionary: 1)
+              + 1 bit for each predicate
 
-Tiles (one mergeable state per hop, where every window has a hop and the source is never revised):
+Tiles (one state per hop, where every window has a hop, every function a state of fixed size, and the source is never
+revised):
 
-    record = HEADER_BYTES + for each hop: tiles * 8 (its start) + for each state: tiles * bytes of the state
-    tiles  = the smaller of rows within the window, and ceil((window + offset) / hop) + 1
+    record  = twice HEADER_BYTES + 16 for each component + tiles * (1 for its start + bytes of its states)
+    tiles   = the smaller of rows within the window, and ceil((window + offset) / hop) + 1
 
-A state that different features share is kept once. States that grow with their values (distinct, top k, maps of
-`by`) hold at most as many as there are rows, and per tile at most as many as the column has different ones.
+How far values lie apart is measured on a sample of the source, and not for each entity: these are estimates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from math import ceil, inf
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from math import ceil, gcd, inf
 from typing import Literal
 
 from asof.define.aggregation import Feature
-from asof.engines.columns import Column
+from asof.engines.columns import Column, TimeShape, width_bytes
 from asof.flows.groups import Group
 
 Layout = Literal["rows", "tiles"]
 CappedRows = Callable[[int | None, float], float]
 """Rows within a reach, at most as many as the cap: of one entity, or the sum over entities of theirs."""
 
-HEADER_BYTES = 64  # watermarks of both parts, stream offsets, counts, checksum; the key itself
+HEADER_BYTES = 40  # of a record: watermark, floor, newest event; and of its block
 LARGE_RECORD_BYTES = 64 * 1024
 HOPS = {"1s": 1_000_000, "1m": 60_000_000, "5m": 300_000_000, "15m": 900_000_000, "1h": 3_600_000_000,
         "6h": 21_600_000_000, "1d": 86_400_000_000}  # fmt: skip
-_TIME_BYTES = 8
-_STATE_BYTES = {"count": 8, "sum": 16, "mean": 24, "var": 24, "std": 24, "decayed_sum": 16}
-_BUCKET_BYTES, _BUCKETS = 12, 85  # a quantile's sketch: about 1 KiB when it is full
-_REGISTERS_BYTES = 4096
-_HASH_BYTES = 8
+_COLUMN_BYTES = 16
+_FAR_US = 10 * 365 * 86_400_000_000  # how far times lie apart where no window says it
+_START_BYTES = 1
+_STATES: Mapping[str, tuple[str, ...]] = {
+    "count": ("count",), "sum": ("sum",), "mean": ("count", "sum"), "min": ("value",), "max": ("value",),
+    "var": ("count", "mean", "m2"), "std": ("count", "mean", "m2"),
+}  # fmt: skip
+_COUNT_BYTES, _MOMENT_BYTES = 1, 5  # where most tiles have one row, less; 8 where they have many
 _NEWEST = {"last", "latest"}
 _ENDS = {"first", *_NEWEST}
 
@@ -53,12 +59,22 @@ class Facts:
     known_at: bool = False
     event_key_bytes: int = 0
     deleted: bool = False
+    times: TimeShape = field(default_factory=TimeShape)
 
 
 def layout_of(group: Group) -> Layout:
-    """Tiles when every window has a hop and no later row can change an earlier one, else rows."""
-    hops = all(feature.window.hop_us for _, feature in group.features)
-    return "tiles" if hops and not group.is_revised else "rows"
+    """Tiles when every window has a hop, every state a fixed size, and no row can change an earlier one."""
+    features = [feature for _, feature in group.features]
+    hops = all(f.window.hop_us and f.window.closed in {"left", "both"} for f in features)
+    return "tiles" if hops and not group.is_revised and all(map(has_state, features)) else "rows"
+
+
+def has_state(feature: Feature) -> bool:
+    """True where tiles of a fixed size are enough for a feature."""
+    leaves = feature.parts or (feature,)
+    return not any(each.by for each in (feature, *leaves)) and all(
+        leaf.function in _STATES for leaf in leaves
+    )
 
 
 def has_lifetime(group: Group) -> bool:
@@ -71,10 +87,48 @@ def record_bytes(group: Group, facts: Facts, rows: CappedRows, entities: int = 1
     """The bytes of one record, or with rows summed over so many entities of all their records."""
     features = [feature for _, feature in group.features]
     if layout_of(group) == "tiles":
-        held = _tiles_bytes([(f, f.window.hop_us) for f in features], facts, rows)
-    else:
-        held = _kept_rows(group, rows) * row_bits(group, facts) / 8
-    return HEADER_BYTES * entities + ceil(held)
+        hop_us = reduce(gcd, (feature.window.hop_us for feature in features))
+        return ceil(_tiles_bytes(features, hop_us, facts, rows, entities))
+    kept, reach_us = _kept_rows(group, rows) / facts.times.versions, _reach_us(features)
+    widths = list(_widths(group, facts, reach_us, kept / max(1, entities)))
+    texts = [facts.columns[name] for name in group.columns if facts.columns[name].is_text]
+    dictionaries = sum(_dictionary_bytes(text, kept, entities) for text in texts)
+    fixed = HEADER_BYTES + _COLUMN_BYTES * len(widths) + (len(group.predicates) + 7) // 8 * 8
+    return ceil(fixed * entities + kept * (sum(widths) + len(group.predicates) / 8) + dictionaries)
+
+
+def _reach_us(features: Sequence[Feature]) -> int:
+    reaches = [feature.window.reach_us for feature in features]
+    return max((_FAR_US if reach is None else reach for reach in reaches), default=_FAR_US)
+
+
+def _widths(group: Group, facts: Facts, reach_us: int, rows: float) -> Iterator[float]:
+    """The bytes of a row in each column; in how many records of so many rows one is late, known-at times are kept."""
+    unit_us = facts.times.unit_us
+    yield width_bytes(reach_us / unit_us)
+    if facts.times.late_us:
+        late = 1.0 if group.is_revised else 1 - (1 - facts.times.late_share) ** rows
+        yield late * width_bytes(facts.times.late_us / unit_us)
+    if group.is_revised:
+        yield from (0, 8, 8 if facts.event_key_bytes > 8 else 0)
+    for name in group.columns:
+        yield packed_bytes(facts.columns[name])
+
+
+def packed_bytes(column: Column) -> int:
+    """The bytes of a value in a record: as measured, else as it is."""
+    if column.is_text:
+        return 1
+    return column.size_bytes if column.packed_bytes is None else column.packed_bytes
+
+
+def _dictionary_bytes(text: Column, rows: float, entities: int) -> float:
+    """All texts once in each record; how often they repeat is measured, and grows with the rows."""
+    each = rows / max(1, entities)
+    found = text.fresh * (each if each <= text.among else (each * text.among) ** 0.5)
+    return entities * (
+        min(max(found, min(each, 1.0)), inf if text.values is None else text.values) * text.size_bytes + 4
+    )
 
 
 def smaller_hop(group: Group, facts: Facts, rows: CappedRows) -> tuple[str, int] | None:
@@ -84,21 +138,21 @@ def smaller_hop(group: Group, facts: Facts, rows: CappedRows) -> tuple[str, int]
     """
     features = [feature for _, feature in group.features]
     sizes = [f.window.size_us for f in features]
-    if layout_of(group) == "tiles" or group.is_revised or None in sizes:
+    if layout_of(group) == "tiles" or group.is_revised or None in sizes or not all(map(has_state, features)):
         return None
     shortest = min(size for size in sizes if size is not None)
     for text, hop_us in HOPS.items():
         if hop_us <= shortest:
-            hopped = [(f, f.window.hop_us or hop_us) for f in features]
-            size_bytes = HEADER_BYTES + ceil(_tiles_bytes(hopped, facts, rows))
+            common_us = reduce(gcd, (f.window.hop_us or hop_us for f in features))
+            size_bytes = ceil(_tiles_bytes(features, common_us, facts, rows, 1))
             if size_bytes < LARGE_RECORD_BYTES:
                 return text, size_bytes
     return None
 
 
 def row_bits(group: Group, facts: Facts) -> int:
-    """The bits of one row in the rows layout."""
-    size_bytes = _TIME_BYTES * (2 if facts.known_at else 1) + facts.event_key_bytes + len(group.predicates)
+    """The bits of one row as it is read, with all its values as wide as they are."""
+    size_bytes = 8 * (2 if facts.known_at else 1) + facts.event_key_bytes + len(group.predicates)
     size_bytes += sum(facts.columns[name].size_bytes for name in group.columns)
     return 8 * size_bytes + len(group.columns) + int(facts.deleted)
 
@@ -124,50 +178,26 @@ def _kept_rows(group: Group, rows: CappedRows) -> float:
     return min(newest + rows(None, oldest), rows(None, inf)) if oldest else newest
 
 
-def _tiles_bytes(hopped: Iterable[tuple[Feature, int]], facts: Facts, rows: CappedRows) -> float:
-    """The sum over states (and over the tiles' starts) of features with their hops, each within the longest window
-    that needs it.
-    """
-    needed: dict[tuple[object, ...], tuple[int, int | None, float, float]] = {}
-    for feature, hop_us in hopped:
-        window = feature.window
-        tiles = ceil(((window.size_us or 0) + window.offset_us) / hop_us) + 1
-        states = [_state(state, facts) for state in feature.parts or (feature,)]
-        for name, entries, size_bytes in [(("start",), 1, _TIME_BYTES), *states]:
-            if needed.get((hop_us, *name), (0,))[0] < tiles:
-                needed[hop_us, *name] = tiles, window.reach_us, entries, size_bytes
-    return sum(rows(reach, tiles * entries) * size for tiles, reach, entries, size in needed.values())
+def _tiles_bytes(
+    features: Sequence[Feature], hop_us: int, facts: Facts, rows: CappedRows, entities: int
+) -> float:
+    """Tiles of one hop, the largest that all hops are multiples of; a state that features share is there once."""
+    windows = [feature.window for feature in features]
+    most = ceil(max((window.size_us or 0) + window.offset_us for window in windows) / hop_us) + 1
+    reach_us = max((window.reach_us or 0) for window in windows)
+    leaves = [leaf for feature in features for leaf in (feature.parts or (feature,))]
+    states = dict.fromkeys(
+        (name, leaf.column, leaf.predicate) for leaf in leaves for name in _STATES[leaf.function]
+    )
+    sizes = [_state_bytes(name, column, facts) for name, column, _ in states]
+    columns = {leaf.column for leaf in leaves if leaf.column is not None}
+    fixed = 2 * HEADER_BYTES + _COLUMN_BYTES * (2 + len(sizes) + len(columns))
+    return fixed * entities + rows(reach_us, most) * (_START_BYTES + sum(sizes))
 
 
-def _state(feature: Feature, facts: Facts) -> tuple[tuple[object, ...], float, float]:
-    """The name of a feature's state, how many entries a tile of it has at most, and the bytes of an entry."""
-    value = facts.columns[feature.column] if feature.column is not None else Column(0)
-    entries, size_bytes = _entries(feature, value)
-    if feature.by is not None:
-        key = facts.columns[feature.by]
-        entries *= _values(key)
-        size_bytes += key.size_bytes
-    n = dict(feature.params).get("n")
-    name = (feature.function, feature.column, feature.predicate, feature.by, n)
-    return (*name, dict(feature.params).get("half_life_us")), entries, size_bytes
-
-
-def _entries(feature: Feature, value: Column) -> tuple[float, float]:
-    different = _values(value)
-    one = value.size_bytes + 1
-    edge = (feature.param("n", 1), value.size_bytes + _TIME_BYTES)
-    growing: dict[str, tuple[float, float]] = {
-        "distinct": (different, value.size_bytes),
-        "topk": (different, value.size_bytes + 8),
-        "approx_distinct": (_REGISTERS_BYTES // _HASH_BYTES, _HASH_BYTES),
-        "quantile": (_BUCKETS, _BUCKET_BYTES),
-        "first": edge,
-        "last": edge,
-        "min": (1, one),
-        "max": (1, one),
-    }
-    return growing.get(feature.function) or (1, _STATE_BYTES[feature.function])
-
-
-def _values(column: Column) -> float:
-    return inf if column.values is None else max(1, column.values)
+def _state_bytes(name: str, column: str | None, facts: Facts) -> int:
+    if column is None or name == "count":
+        return _COUNT_BYTES
+    if name in {"mean", "m2"}:
+        return _MOMENT_BYTES
+    return min(8, packed_bytes(facts.columns[column]) + (name == "sum"))

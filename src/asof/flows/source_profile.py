@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from asof.define.feature_view import FeatureView
 from asof.define.source import parts_of
-from asof.engines.columns import Column, Lineage, Stored, sample_columns, stored_columns
+from asof.engines.columns import Column, Lineage, Stored, sample_columns, sample_times, stored_columns
 from asof.engines.duckdb import DuckDBEngine
 from asof.engines.profile import KeyRows, Reach, Times, profile_keys, profile_times, rung_of, rungs
 from asof.engines.scan import Scan
@@ -147,4 +147,5 @@ def _facts(engine: DuckDBEngine, scans: Sequence[Scan], columns: Mapping[str, Co
         known_at=any(source.known_at is not None or source.key is not None for source in sources),
         event_key_bytes=max(key_bytes),
         deleted=any(source.deleted is not None for source in sources),
+        times=sample_times(engine, scans),
     )
