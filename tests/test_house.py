@@ -83,7 +83,7 @@ LOADERS: dict[str, str] = {}
 # Functions of more than 60 lines (without their docstring): "file:function" -> reason.
 LONG_FUNCTIONS: dict[str, str] = {
     "compute/fold_records.py:fold_all": "one line for each array handed on, and each costs time (bench/online.py)",
-    "compute/fold_records.py:fold_view": "the same: what it prepares is a dozen arrays, which its parts would hand back",
+    "compute/fold_records.py:fold_view": "the same: it prepares a dozen arrays, which parts would hand back",
     "serving/metrics.py:Metrics.__init__": "the table of metrics",
 }
 

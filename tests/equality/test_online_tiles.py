@@ -49,7 +49,9 @@ def project(table: pa.Table) -> Project:
         asof.mean("amount"), asof.min("cents"), asof.max("amount"), asof.std("amount"), asof.var("cents"),
         asof.ratio(asof.sum("cents"), asof.count()),
     )  # fmt: skip
-    features = [each.over(size, hop=hop, offset=offset) for each in functions for size, hop, offset in WINDOWS]
+    features = [
+        each.over(size, hop=hop, offset=offset) for each in functions for size, hop, offset in WINDOWS
+    ]
     features.append(asof.count().where("amount > 50").over("7d", hop="1h").named("large"))
     view = asof.FeatureView("activity", entity=account, source=source, features=features)
     clock = FakeClock(moment(31 * DAY))

@@ -85,7 +85,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are():
     for name in asked:
         assert re.sub(r"_(bucket|count|sum|total)$", "", name) in known, name
     missing = {name for name in known if not any(each.startswith(name) for each in asked)}
-    assert missing <= {"asof_access_log_dropped"}
+    assert missing <= {"asof_access_log_dropped", "asof_request_log_dropped"}
 
 
 def logged(which: str, scenario: Any) -> list[dict[str, Any]]:

@@ -33,8 +33,8 @@ class FeatureService(Placed):
     several sources, `own_row` names the one that the row belongs to.
 
     What a read from the online store does with a value that is not what it seems, in `on_missing` (the view has no
-    record of the entity) and `on_stale` (the view's watermark is older than `max_age`): `"serve"` it as it is (of a missing
-    entity: what its empty windows hold), make it `"null"`, put the column's value in `defaults` in its place
+    record of the entity) and `on_stale` (the view's watermark is older than `max_age`): `"serve"` it as it is (of a
+    missing entity: what its empty windows hold), make it `"null"`, put the column's value in `defaults` in its place
     (`"default"`; null where there is none), or `"refuse"` the whole read. Either way the answer marks it.
 
     Raises:

@@ -84,7 +84,8 @@ class _Rows:
             group=_joined(self.group),
             event=_joined(self.event),
             known=_joined(self.known) if KNOWN in types.names or self.delay_us else None,
-            values={name: columns[f"v{i}"] for i, name in enumerate(scan.values)} | _digests(self.chunks, types),
+            values={name: columns[f"v{i}"] for i, name in enumerate(scan.values)}
+            | _digests(self.chunks, types),
             predicates={sql: columns[f"p{i}"] for i, sql in enumerate(scan.predicates)},
             keys=_event_keys(columns) if self.keyed and HASH in columns else None,
             deleted=np.concatenate(self.deleted) if self.deleted else None,

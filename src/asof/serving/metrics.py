@@ -135,13 +135,15 @@ class Metrics:
             self._count_statuses(answer)
 
     def _count_statuses(self, answer: Answer) -> None:
-        """Counts values by view; all columns of a view are missing or stale together."""
-        for view, first, columns in _columns_of(answer.view_of):
-            worth = answer.statuses[:, first]
-            for status, counter in ((MISSING, self._missing), (STALE, self._stale)):
-                rows = int(np.count_nonzero(worth == status))
-                if rows:
-                    self._counter(counter, answer, view).inc(rows * columns)
+        """Counts values by view; those of a view are all missing or none is, and stale one by one (or expired)."""
+        for view, columns in _columns_of(answer.view_of):
+            missing = int(np.count_nonzero(answer.statuses[:, columns[0]] == MISSING)) * len(columns)
+            stale = 0
+            if missing < answer.size * len(columns):
+                stale = int(np.count_nonzero(answer.statuses[:, columns] == STALE))
+            for count, counter in ((missing, self._missing), (stale, self._stale)):
+                if count:
+                    self._counter(counter, answer, view).inc(count)
 
     def _counter(self, counter: Counter, answer: Answer, view: int) -> Counter:
         key = (id(counter), answer.service, answer.freshness[view].view)
@@ -159,10 +161,10 @@ class Metrics:
         return generate_latest(registry)
 
 
-def _views_of(view_of: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """For each view of an answer its place, its first column, and the number of its columns."""
+def _views_of(view_of: tuple[int, ...]) -> list[tuple[int, list[int]]]:
+    """For each view of an answer its place and its columns."""
     views = dict.fromkeys(view for view in view_of if view >= 0)
-    return [(view, view_of.index(view), view_of.count(view)) for view in views]
+    return [(view, [place for place, of in enumerate(view_of) if of == view]) for view in views]
 
 
 _columns_of = IdentityCache(_views_of)
