@@ -263,6 +263,7 @@ def note_rows(data, offsets, starts, cells, at, info):
             return False
         info[e, 0] = newest_of(cells, starts[e], starts[e + 1], at)
         info[e, 1] = starts[e + 1] - starts[e]
+        info[e, 2] = number(data, offsets[e] + 8, 8) if offsets[e + 1] > offsets[e] else -(2**62)
     return True
 
 
@@ -316,7 +317,7 @@ def fold_records(
         cells, marks: room for rows, see unpack.py.
         out, ok: (rows, n) bits of the values, and where they are not null.
         status: (rows, n) what each value is worth, see `PRESENT` and the others here.
-        info: (records, 2) newest visible event time of an entity, and its rows.
+        info: (records, 3) newest visible event time of an entity, its rows, and its record's watermark.
 
     Gives DONE; SMALL where `cells` has too few columns (`info[0, 0]` says how many are needed); OVERFLOW; EARLY where a
     record does not reach back to the instant; or the number of the first bad record.

@@ -6,7 +6,7 @@ Values are kept as the kernels leave them; they become NumPy, Arrow or Python wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, cast, overload
@@ -23,7 +23,18 @@ from asof.errors import UnknownName, did_you_mean
 from asof.flows.request import to_numpy
 from asof.types import DType
 
-__all__ = ["EXPIRED", "MISSING", "NULL", "PRESENT", "STALE", "STATUSES", "Answer", "Freshness", "Freshnesses"]
+__all__ = [
+    "EXPIRED",
+    "MISSING",
+    "NULL",
+    "PRESENT",
+    "STALE",
+    "STATUSES",
+    "Answer",
+    "Freshness",
+    "Freshnesses",
+    "joined",
+]
 STATUSES = ("present", "null", "missing", "expired", "stale")
 """What a value is worth: there; null; of an entity that the view has no record of; null because older than its ttl; of
 a view whose watermark is older than the service's `max_age`."""
@@ -40,6 +51,16 @@ class Freshness:
     view: str
     watermark_us: int
     newest_us: Ints
+    held_us: Ints | None = None
+
+    @property
+    def known_before_us(self) -> Ints:
+        """For each entity until when what was known is in its value: the watermark, or further where a record is
+        ahead of it (a run that is under way writes records first and the watermark last).
+        """
+        if self.held_us is None:
+            return np.full(self.newest_us.size, self.watermark_us)
+        return np.maximum(self.held_us, self.watermark_us)
 
     def ages_s(self, at_us: int) -> list[float | None]:
         """Seconds since each entity's newest event, None where it has none."""
@@ -75,9 +96,9 @@ class Freshnesses(Sequence[Freshness]):
 
     def _all(self) -> list[Freshness]:
         if self._made is None:
-            newest, n = self._info[:, 0], self._size
+            newest, held, n = self._info[:, 0], self._info[:, 2], self._size
             self._made = [
-                Freshness(view, watermark_us, newest[v * n : (v + 1) * n])
+                Freshness(view, watermark_us, newest[v * n : (v + 1) * n], held[v * n : (v + 1) * n])
                 for v, (view, watermark_us) in enumerate(zip(self._views, self._watermarks, strict=True))
             ]
         return self._made
@@ -184,3 +205,25 @@ class Answer:
         bits = np.ascontiguousarray(self.values[:, place])
         values = bits.view(np.float64) if self.dtypes[place].kind == "float64" else bits
         return physical_to_arrow(self.dtypes[place], values, self.valid[:, place])
+
+
+def joined(parts: Sequence[Answer]) -> Answer:
+    """The answers of parts of the entities as one, in their order."""
+    first = parts[0]
+    freshness = [
+        Freshness(
+            each.view,
+            each.watermark_us,
+            np.concatenate([part.freshness[v].newest_us for part in parts]),
+            np.concatenate([part.freshness[v].known_before_us for part in parts]),
+        )
+        for v, each in enumerate(first.freshness)
+    ]
+    return replace(
+        first,
+        values=np.concatenate([part.values for part in parts]),
+        valid=np.concatenate([part.valid for part in parts]),
+        statuses=np.concatenate([part.statuses for part in parts]),
+        others={place: pa.concat_arrays([part.others[place] for part in parts]) for place in first.others},
+        freshness=freshness,
+    )

@@ -35,6 +35,8 @@ class LiveReader:
         self.environment = environment
         self.problem: str | None = None
         self.revision: int = 0
+        self._tried = 0
+        self._pause = self._calls_left = 0
         self._load, self._registry, self._reader = load, registry, reader
         self._adopt(first, registry.state(environment))
 
@@ -82,16 +84,24 @@ class LiveReader:
         self._reader.check()
 
     def refresh(self) -> bool:
-        """True when the environment has moved and its new state is served; never raises for a state that is broken."""
+        """True when the environment has moved and its new state is served; never raises for a state that is broken.
+
+        While something is wrong with the new state it is tried again: after one call, two, four ... and at most 32.
+        """
         try:
             revision = self._registry.revision(self.environment)
-            if revision is None or revision == self.revision:
+            if revision is None or (revision == self.revision and self.problem is None):
                 return False
+            if self._calls_left > 0 and revision == self._tried:
+                self._calls_left -= 1
+                return False
+            self._tried = revision
             self._adopt(self._load(), self._registry.state(self.environment))
         except AsofError as exc:
             self.problem = exc.message
-            return False
-        return True
+        self._pause = 0 if self.problem is None else min(32, max(1, 2 * self._pause))
+        self._calls_left = self._pause
+        return self.problem is None
 
     def close(self) -> None:
         """Lets go of the store and the registry."""
@@ -104,15 +114,18 @@ class LiveReader:
         served: dict[str, FeatureService] = {}
         absent: list[str] = []
         for name, print_ in wanted.items():
-            known = (coded.get(name), self._reader.find(name))
+            before = self._reader.find(name)
+            known = (coded.get(name), before)
             found = next((each for each in known if each is not None and fingerprint(each) == print_), None)
             if found is None:
                 absent.append(name)
-            else:
+                found = before if self.revision else None  # the last good one; at the start there is none
+            if found is not None:
                 served[name] = found
         self._reader = self._reader.serving(served, project.engine())
-        self.revision = state.revision
         self.problem = _problem(self.environment, absent)
+        if self.problem is None or self.revision == 0:
+            self.revision = state.revision
 
 
 def _problem(environment: str, absent: Sequence[str]) -> str | None:

@@ -5,7 +5,7 @@ Messages name columns, positions and types, never a value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +25,25 @@ _SPAN = {"int32": 2**31, "int64": 2**63}
 _ARROW: dict[str, Any] = {
     "string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "date": pa.date32(), "bool": pa.bool_(),
 }  # fmt: skip
+_REFUSED = (
+    pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError, TypeError,
+)  # fmt: skip
+_ROUNDED = 1e-9  # of a float that stands for a decimal: what its binary form is off
+_TESTS: Mapping[str, Callable[[Any], bool]] = {
+    "bool": pa.types.is_boolean, "int": pa.types.is_integer, "float": pa.types.is_floating,
+    "decimal": pa.types.is_decimal, "time": pa.types.is_temporal,
+    "text": lambda arrow: pa.types.is_string(arrow) or pa.types.is_large_string(arrow),
+}  # fmt: skip
+_KINDS: Mapping[str, frozenset[str]] = {
+    "bool": frozenset({"bool"}),
+    "int": frozenset({"int", "float"}),  # 3.0 is 3; Arrow refuses 3.5
+    "float": frozenset({"int", "float", "decimal"}),
+    "decimal": frozenset({"int", "float", "decimal", "text"}),
+    "time": frozenset({"time", "text"}),
+    "text": frozenset({"text"}),
+    "other": frozenset({"other"}),
+}
+"""Which kinds of values a type takes."""
 _NO_NULLS: Mapping[int, tuple[int, ...]] = {}
 _NO_REQUEST: Mapping[str, pa.Array] = {}
 _NOTHING: Mapping[str, Sequence[Any]] = {}
@@ -63,6 +82,20 @@ class Asked(NamedTuple):
     columns: Mapping[str, Sequence[Any]]
     request: Mapping[str, pa.Array]
     without_key: Mapping[int, tuple[int, ...]]
+
+    def part(self, start: int, stop: int) -> Asked:
+        """The same for the entities `start` to `stop`."""
+        nulls = {
+            place: tuple(row - start for row in rows if start <= row < stop)
+            for place, rows in self.without_key.items()
+        }
+        return Asked(
+            stop - start,
+            [keys[start:stop] for keys in self.keys],
+            {name: values[start:stop] for name, values in self.columns.items()},
+            {name: column.slice(start, stop - start) for name, column in self.request.items()},
+            {place: rows for place, rows in nulls.items() if rows},
+        )
 
     def table(self, at: Ints, kinds: Mapping[str, str]) -> pa.Table:
         """Keys (of these kinds, null or not) and request columns as a table, with the instants."""
@@ -171,19 +204,8 @@ def _arrow_keys(name: str, values: Sequence[Any], kind: str) -> pa.Array:
 
 def _typed(name: str, values: Any, arrow: Any) -> pa.Array:
     try:
-        if isinstance(values, pa.Array | pa.ChunkedArray):
-            whole: Any = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-            return cast_numbers(whole, arrow)
-        if pa.types.is_decimal(arrow) or pa.types.is_temporal(arrow):
-            return pa.array(values).cast(arrow)
-        return pa.array(values, arrow)
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        pa.ArrowNotImplementedError,
-        OverflowError,
-        ValueError,
-    ) as exc:
+        return _converted(values, arrow)
+    except _REFUSED as exc:
         position = next((i for i, value in enumerate(values) if not _fits(value, arrow)), None)
         where = "" if position is None else f" at position {position}"
         raise WrongType(
@@ -194,10 +216,39 @@ def _typed(name: str, values: Any, arrow: Any) -> pa.Array:
         ) from exc
 
 
+def _converted(values: Any, arrow: Any) -> pa.Array:
+    """Values as an Arrow array of a type; nothing is cut off, rounded, or read as another kind of thing.
+
+    Raises one of `_REFUSED`. Text stands for times, dates and decimals, as JSON has no other way; numbers do not.
+    """
+    whole: Any = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    seen: Any = whole if isinstance(whole, pa.Array) else pa.array(whole)
+    if pa.types.is_null(seen.type) or seen.type == arrow:
+        return seen.cast(arrow)
+    if not _KINDS[_kind(arrow)] >= {_kind(seen.type)}:
+        raise pa.ArrowInvalid("another kind of value")
+    made = cast_numbers(seen, arrow)
+    if pa.types.is_floating(seen.type) and pa.types.is_decimal(arrow):
+        apart = np.abs(np.asarray(cast_numbers(made, pa.float64())) - np.asarray(seen.cast(pa.float64())))
+        if (
+            np.nanmax(apart / np.maximum(np.abs(np.asarray(seen.cast(pa.float64()))), 1.0), initial=0.0)
+            > _ROUNDED
+        ):
+            raise pa.ArrowInvalid("more digits than the type has")
+    return made
+
+
+def _kind(arrow: Any) -> str:
+    for kind, test in _TESTS.items():
+        if test(arrow):
+            return kind
+    return "other"
+
+
 def _fits(value: Any, arrow: Any) -> bool:
     try:
-        pa.array([value]).cast(arrow) if value is not None else None
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError):
+        _converted([value], arrow)
+    except _REFUSED:
         return False
     return True
 

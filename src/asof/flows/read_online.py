@@ -34,7 +34,7 @@ from asof.define.service import FeatureService
 from asof.define.window import END_US
 from asof.engines.duckdb import DuckDBEngine
 from asof.errors import DataError, NumericOverflow, UnknownName, did_you_mean
-from asof.flows.answer import Answer, Freshnesses
+from asof.flows.answer import Answer, Freshnesses, joined
 from asof.flows.online_policy import apply_policy
 from asof.flows.online_request import Asked, Shape, ask
 from asof.flows.online_service import OnlineService, ServiceInfo, describe_service, online_views, prepare
@@ -45,6 +45,11 @@ from asof.online.store import META_KEY, OnlineStore
 
 MAX_ENTITIES = 10_000
 _META_S = 1.0
+_AT_ONCE = 500  # entities folded together, so that the room for their rows stays small
+_AHEAD_US = (
+    86_400_000_000  # clocks differ, and an event may be dated a little ahead; nothing is known of next week
+)
+_MOST_SCRATCH_BYTES = 2**26
 _NO_OWN: tuple[list[OwnColumns | None], Ints, Bools] = (
     [],
     np.zeros((2, 0), np.int64),
@@ -59,6 +64,10 @@ class _Scratch(threading.local):
 
     cells: Ints = field(default_factory=lambda: np.empty((0, 0), np.int64))
     marks: Bools = field(default_factory=lambda: np.empty((0, 0), np.bool_))
+
+    def forget(self) -> None:
+        """Gives the room back, after a read that was unusually large."""
+        self.cells, self.marks = np.empty((0, 0), np.int64), np.empty((0, 0), np.bool_)
 
     def room(self, cells: int, marks: int, width: int) -> tuple[Ints, Bools]:
         """Arrays of at least these sizes."""
@@ -172,7 +181,17 @@ class OnlineReader:
         asked = ask(ready.shape, entities, request, limit=self.max_entities)
         if at_us < ready.floor_us:
             raise _too_early(ready.made, at_us)
-        return self._read(ready, asked, at_us)
+        if at is not None and at_us > self.clock.now_us() + _AHEAD_US:
+            raise DataError(
+                "the instant that is asked lies in the future", hint="leave `at` away for now", at_us=at_us
+            )
+        if asked.size <= _AT_ONCE:
+            return apply_policy(ready.made.service, self._read(ready, asked, at_us))
+        parts = [
+            self._read(ready, asked.part(start, min(start + _AT_ONCE, asked.size)), at_us)
+            for start in range(0, asked.size, _AT_ONCE)
+        ]
+        return apply_policy(ready.made.service, joined(parts))
 
     async def read_async(
         self,
@@ -203,6 +222,7 @@ class OnlineReader:
         found = self._ready.get(name)
         if found is not None and monotonic() < found[1]:
             return found[0]
+        looked = monotonic()  # before the store is asked: what it says is believed from then on
         service = self._services.get(name)
         if service is None:
             hint = did_you_mean(name, self._services) or "no service can be read"
@@ -236,7 +256,7 @@ class OnlineReader:
             watermarks,
             max(metas[view.namespace].floor_us for view in made.views),
         )
-        self._ready[name] = ready, monotonic() + _META_S
+        self._ready[name] = ready, looked + _META_S
         return ready
 
     def _metas(self, service: FeatureService) -> dict[str, Meta]:
@@ -256,7 +276,7 @@ class OnlineReader:
         data = np.frombuffer(b"".join(parts), np.uint8)
         stale = ready.not_stale if made.service.max_age_us is None else (ready.stale_before < at_us)
         own_columns, own, own_marks = self._own_rows(ready, asked, at_us) if plan.any_own else _NO_OWN
-        out, info = np.empty((plan.out_rows, n), np.int64), np.empty((views * n, 2), np.int64)
+        out, info = np.empty((plan.out_rows, n), np.int64), np.empty((views * n, 3), np.int64)
         ok, status = np.empty((plan.out_rows, n), np.bool_), np.empty((plan.out_rows, n), np.uint8)
         instants, width = plan.instants(at_us), 64
         while True:
@@ -268,6 +288,8 @@ class OnlineReader:
             if code != SMALL:
                 break
             width = 2 * int(info[0, 0])
+        if cells.nbytes > _MOST_SCRATCH_BYTES:
+            self._scratch.forget()
         if code != DONE:
             _check(code, data, offsets, made, at_us)
         names, dtypes, owners = made.own_names
@@ -280,7 +302,7 @@ class OnlineReader:
         )
         if not made.is_plain:
             answer = _complete(answer, ready, asked, folded, own_columns)
-        return apply_policy(made.service, answer)
+        return answer
 
     def _own_rows(
         self, ready: _Ready, asked: Asked, at_us: int
