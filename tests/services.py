@@ -262,7 +262,8 @@ def redis_cluster() -> Iterator[list[Redis]]:
     try:
         for number in range(3):
             (folder / str(number)).mkdir()
-            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "60000")  # a busy machine may stall for seconds
+            patience = ("--cluster-node-timeout", "60000")  # a busy machine may stall for seconds
+            options = ("--cluster-enabled", "yes", *patience)
             made.append(Redis(binary, folder / str(number), *options, "--cluster-port", str(free_port())))
             made[-1].start()
         names = [f"127.0.0.1:{server.port}" for server in made]

@@ -77,9 +77,23 @@ def test_runs_go_on_where_the_last_one_ended(project: Path) -> None:
     assert answer["rows"] == 4
     assert second["held_bytes"] > second["bytes"]
     again = run(project, "materialize", "--until", "1970-01-02T12:00:00Z", "-q")
-    assert again.stdout.count("nothing new") == 2
+    assert again.stdout.count("nothing: already at its watermark") == 2
     done = run(project, "backfill", "--views", "activity", "--until", "1970-01-02T12:00:00Z", "-q")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["view", "activity"]
+
+
+def test_an_end_before_the_watermark_is_told_as_nothing_to_do(project: Path) -> None:
+    run(project, "materialize", "--until", "1970-01-02T12:00:00Z", "-q")
+    end, note = "1970-01-02T12:00:00Z", "nothing: already at its watermark"
+    done = run(project, "materialize", "--until", "1970-01-02T00:00:00Z", "-q")
+    assert done.stdout.splitlines()[1] == (
+        f"activity  {end}  {end}     0        0        0      0         2  {note}"
+    )
+    dry = run(project, "materialize", "--until", "1970-01-02T00:00:00Z", "--dry-run")
+    assert dry.stdout.splitlines()[1] == f"activity  {end}  {end}  {note}"
+    registry = open_registry(f"sqlite:///{project / '.asof' / 'registry.sqlite'}")
+    assert {each.until_us for each in registry.materialized()} == {36 * HOUR}
+    registry.close()
 
 
 def test_views_by_name_with_commas_or_several_times(project: Path) -> None:

@@ -93,6 +93,7 @@ def test_a_run_that_ended_there_already_does_nothing(bench):
     for until in (6, 5):
         (report,) = bench.run(until, view)
         assert (report.done, report.rows, report.records) == (True, 0, 0)
+        assert (report.from_us, report.until_us) == (6 * HOUR, 6 * HOUR)
         assert bench.records(view) == before
 
 
@@ -145,6 +146,18 @@ def test_entities_that_disappear_are_removed_by_a_backfill_only(bench):
     assert set(times(bench, one)) == {b"a", b"c"}
     (report,) = bench.run(7, one, whole=True)
     assert (times(bench, one), report.removed, report.entities) == ({}, 2, 0)
+
+
+def test_entities_that_disappear_from_a_revised_source_are_removed_by_the_next_run(bench, other):
+    rows = [("a", 1, 10, 1, "x"), ("b", 2, 20, 2, "y"), ("c", 4, 40, 4, "z")]
+    both = view_of(events(table(rows), key="id"), window="9h")
+    one = view_of(events(table(rows[::2]), key="id"), window="9h")
+    bench.run(3, both)
+    copy(bench, both, one)
+    (report,) = bench.run(4.5, one)
+    other.run(4.5, one)
+    assert (report.removed, report.entities) == (1, 2)
+    assert bench.records(one) == other.records(one)
 
 
 def test_a_backfill_to_an_earlier_end_holds_no_later_row(bench, other):

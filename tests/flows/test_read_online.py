@@ -11,6 +11,7 @@ import pytest
 
 import asof
 from asof.errors import DataError, LimitError, WrongType
+from asof.flows.online_request import _REFUSED, _converted
 from asof.flows.project import Project
 from asof.online.codec import Meta
 from asof.online.open_store import open_store
@@ -110,3 +111,24 @@ def test_a_record_that_is_ahead_of_the_watermark_says_so(tmp_path: Path) -> None
     assert now.watermark_us == Meta.parse(held).watermark_us
     assert now.known_before_us.tolist() == [int(moment(9).timestamp() * 1e6), now.watermark_us]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "stands"),
+    [([3, None], "3.00"), ([12.5], "12.50"), (["1.07"], "1.07"), ([0.30000000000000004], "0.30")],
+)
+def test_a_decimal_is_given_as_a_number_or_a_text(values: list[object], stands: str) -> None:
+    made = _converted(values, pa.decimal128(18, 2))
+    assert str(made[0].as_py()) == stands
+
+
+@pytest.mark.parametrize("values", [[1.009], ["1.009"], [True], [10**17], [["1"]]])
+def test_a_decimal_is_never_rounded(values: list[object]) -> None:
+    with pytest.raises(_REFUSED):
+        _converted(values, pa.decimal128(18, 2))
+
+
+@pytest.mark.parametrize("values", [[5], [1.5], ["yesterday"]])
+def test_a_time_is_no_number(values: list[object]) -> None:
+    with pytest.raises(_REFUSED):
+        _converted(values, pa.timestamp("us", "UTC"))

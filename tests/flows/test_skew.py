@@ -113,6 +113,7 @@ def test_the_bank_has_no_skew_with_late_and_revised_rows_in_any_store(name, bank
             project.materialize(store=opened)
             reader = project.online(store=opened)
             for at in reads:
+                clock.set(day(at))
                 read_and_log(service, reader, log, bank, day(at))
     report = replay(project, service, read_log(tmp_path / "log", "risk"))
     opened.close()
@@ -124,10 +125,12 @@ def test_the_bank_has_no_skew_with_late_and_revised_rows_in_any_store(name, bank
 
 def test_the_log_replays_a_part_of_the_time_and_the_newest_rows(bank, store, tmp_path):
     service = bank_service(bank)
-    project = asof.Project(objects=[service], clock=FakeClock(day(20)))
+    clock = FakeClock(day(20))
+    project = asof.Project(objects=[service], clock=clock)
     project.materialize(store=store)
     with RequestLog(tmp_path, batch_rows=30) as log:
         for at in (20, 21, 22):
+            clock.set(day(at))
             read_and_log(service, project.online(store=store), log, bank, day(at), accounts=9)
     files = sorted(path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*.parquet"))
     assert files == [("risk", "2024-01-21"), ("risk", "2024-01-22"), ("risk", "2024-01-23")]

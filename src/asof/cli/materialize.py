@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asof.flows.online_views import Chosen
 
 F = TypeVar("F", bound=Callable[..., object])
+_AT_WATERMARK = "nothing: already at its watermark"
 
 
 def _options(command: F) -> F:
@@ -133,6 +134,8 @@ def _tell(made: Materialization, chosen: Chosen, *, as_json: bool) -> None:
 
 
 def _note(report: ViewReport) -> str:
+    if report.from_us == report.until_us:
+        return _AT_WATERMARK
     return "" if report.rows or report.records or report.removed else "nothing new"
 
 
@@ -189,7 +192,7 @@ def _step(step: Step, source: str | None, together: Sequence[str]) -> dict[str, 
 
 def _how(step: Step) -> str:
     if step.is_done:
-        return "nothing: the store is there already"
+        return _AT_WATERMARK
     return "the records are made anew" if step.whole else "new rows are taken"
 
 

@@ -66,11 +66,10 @@ def run_steps(
 
 @dataclass
 class _State:
-    """How far one view is: its layout, what was written, and whether what the store held is out of the way."""
+    """How far one view is: its layout, what was written, and of a whole run the hashes of all keys."""
 
     layout: Layout
     written: Kept = field(default_factory=Kept)
-    sweep: bool = False
     hashes: list[Ints] = field(default_factory=list[Ints])
     floor_us: int = BEGIN_US
 
@@ -132,7 +131,7 @@ class _Job:
                 made = self.rounds.again(step, step.meta, whole=True)
                 report.from_us, report.whole = made.from_us, True
                 continue
-            states[step.view.name] = _State(layout, sweep=step.sweep or changed)
+            states[step.view.name] = _State(layout)
             if changed:
                 self._retract(step)
         return states
@@ -178,14 +177,14 @@ class _Job:
             stage.bytes += kept.size_bytes
         state.floor_us = max(state.floor_us, floor_us)
         state.written += kept
-        if state.sweep:
+        if step.whole:
             state.hashes.append(np.fromiter(map(hash, rows.keys), np.int64, len(rows.keys)))
 
     def _finish(self, step: Step, state: _State) -> bool:
         """Sweeps, and moves the watermark; False where the view has to be done again."""
         report = self.reports[step.view.name]
         written = state.written
-        if state.sweep:
+        if step.whole:
             hashes = np.sort(np.concatenate([np.empty(0, np.int64), *state.hashes]))
             written.removed += sweep(self.store, step, hashes)
         report.records += written.records

@@ -44,7 +44,8 @@ class Resources:
 class Step:
     """What a run does for one view: rows known in `[from_us, until_us)`.
 
-    `whole`: the records are made anew; `sweep`: records that the new state does not have are removed.
+    `whole`: the records are made anew, and those that the new state does not have are removed. Where the store has
+    reached the watermark already, nothing is known between `from_us` and `until_us`: both are that watermark.
     """
 
     view: FeatureView
@@ -52,7 +53,6 @@ class Step:
     from_us: int
     until_us: int
     whole: bool
-    sweep: bool
     meta: Meta | None
 
     @property
@@ -138,10 +138,11 @@ def plan_steps(
 def _step(
     view: FeatureView, namespace: str, meta: Meta | None, until_us: int, resources: Resources, *, whole: bool
 ) -> Step:
-    anew = whole or meta is None or is_revised(view)
-    current = meta is not None and meta.watermark_us >= until_us and not whole
-    from_us = BEGIN_US if anew or meta is None else meta.watermark_us - resources.lateness_us
-    return Step(view, namespace, from_us, until_us, anew and not current, whole or meta is None, meta)
+    if meta is not None and meta.watermark_us >= until_us and not whole:
+        return Step(view, namespace, meta.watermark_us, meta.watermark_us, whole=False, meta=meta)
+    if whole or meta is None or is_revised(view):
+        return Step(view, namespace, BEGIN_US, until_us, whole=True, meta=meta)
+    return Step(view, namespace, meta.watermark_us - resources.lateness_us, until_us, whole=False, meta=meta)
 
 
 def is_revised(view: FeatureView) -> bool:
@@ -203,6 +204,6 @@ class Rounds:
         until_us = step.until_us if meta is None else max(step.until_us, meta.watermark_us)
         whole = whole or meta is None or is_revised(step.view)
         from_us = BEGIN_US if whole else step.until_us - self.resources.lateness_us
-        made = Step(step.view, step.namespace, from_us, until_us, whole, step.sweep or meta is None, meta)
+        made = Step(step.view, step.namespace, from_us, until_us, whole, meta)
         self.left.append(made)
         return made

@@ -227,6 +227,8 @@ def _converted(values: Any, arrow: Any) -> pa.Array:
         return seen.cast(arrow)
     if not _KINDS[_kind(arrow)] >= {_kind(seen.type)}:
         raise pa.ArrowInvalid("another kind of value")
+    if pa.types.is_integer(seen.type) and pa.types.is_decimal(arrow):
+        seen = seen.cast(pa.decimal128(38, arrow.scale))  # wide enough for whatever stands there
     made = cast_numbers(seen, arrow)
     if pa.types.is_floating(seen.type) and pa.types.is_decimal(arrow):
         apart = np.abs(np.asarray(cast_numbers(made, pa.float64())) - np.asarray(seen.cast(pa.float64())))
