@@ -148,7 +148,7 @@ def test_services_are_listed_and_described(http: httpx.Client):
         ({"service": "ach_risk", "entities": {"account_id": "a1"}, "request": {"amount": ""}}, 400, "wrong_type", ""),
         ({"service": "small", "entities": {"account_id": ["a"] * 1_001}}, 413, "limit_error", "at most 1000"),
         ({"service": "small", "entities": {"account_id": "a1"}, "columns": ["x"]}, 400, "unknown_name", "count_1d"),
-        ({"service": "small", "entities": {"account_id": "a1"}, "at": "noon"}, 400, "definition_error", "ISO 8601"),
+        ({"service": "small", "entities": {"account_id": "a1"}, "at": "noon"}, 400, "bad_request", "at: not a time"),
         ({"service": "small", "entities": {"account_id": "a1"}, "at": "2020-01-01"}, 400, "data_error", "before"),
         ({"service": "small"}, 400, "bad_request", "missing required field `entities`"),
         ({"service": "small", "entities": []}, 400, "bad_request", "Expected `object`, got `array`"),
@@ -167,6 +167,14 @@ def test_wrong_input_names_the_thing_and_what_is_allowed(
     assert (made.status_code, error["code"]) == (status, code)
     assert list(error) == ["code", "message", "hint", "facts"]
     assert said in f"{error['message']} {error['hint']}"
+
+
+def test_an_instant_that_is_none_is_told_and_not_quoted(http: httpx.Client):
+    for text in ("secret-4711", "2026-13-01", "", "0001-01-01T00:00:00+23:59"):
+        made = ask(http, {"service": "small", "entities": {"account_id": "a1"}, "at": text})
+        error = made.json()["error"]
+        assert (made.status_code, error["code"], error["facts"]) == (400, "bad_request", {})
+        assert error["message"] == "at: not a time such as 2026-01-31T12:00:00Z"
 
 
 @pytest.mark.parametrize(

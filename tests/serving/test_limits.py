@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Event
 from typing import Any
 
 import httpx
+import pytest
 
+from asof.errors import BackendError
 from asof.serving.app import Limits
 from tests.serving.double import DictReader
 from tests.serving.inside import SMALL, features, made, with_app
@@ -152,3 +155,105 @@ def test_a_reader_that_raises_at_its_look_is_looked_at_again():
         assert (await features(client)).status_code == 200
 
     with_app(made(reader, refresh_s=0.01), scenario)
+
+
+MANY_SMALL = {"service": "small", "entities": {"account_id": ["a1"] * 300}}
+
+
+def test_a_read_of_many_entities_keeps_an_embedded_store_from_nobody():
+    async def scenario(client: httpx.AsyncClient):
+        going = asyncio.create_task(features(client, MANY_SMALL))
+        await asyncio.sleep(0.1)
+        assert (await client.get("/healthz")).status_code == 200
+        assert not going.done()
+        late = await features(client, MANY_SMALL, **{"x-asof-deadline-ms": "50"})
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+        assert len((await going).json()["values"]) == 300
+
+    with_app(made(DictReader(slow_s=0.6)), scenario)
+
+
+def test_an_answer_that_comes_late_is_not_given_although_nothing_waited():
+    async def scenario(client: httpx.AsyncClient):
+        late = await features(client, **{"x-asof-deadline-ms": "20"})
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+        late = await client.post("/api/v1/feature-service/get-features", json=tecton(latencyBudgetMs=20))
+        assert late.status_code == 504
+
+    with_app(made(DictReader(slow_s=0.05)), scenario)
+
+
+def test_no_answer_comes_after_the_deadline_of_the_server():
+    async def scenario(client: httpx.AsyncClient):
+        assert (await features(client)).status_code == 504
+
+    with_app(made(DictReader(slow_s=0.1), limits=Limits(deadline_s=0.05)), scenario)
+
+
+def tecton(service: str = "small", **options: Any) -> dict[str, Any]:
+    told = {"featureServiceName": service, "workspaceName": "prod", "joinKeyMap": {"account_id": "a1"}}
+    return {"params": {**told, "requestOptions": options}}
+
+
+class Stalled(DictReader):
+    """A store behind a network that does not answer until it is let go; then it fails or not."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        super().__init__(embedded=False)
+        self.stalled, self.fails = False, fails
+        self.go = Event()
+        self.looks = 0
+
+    def describe(self, service: str):
+        if self.stalled:
+            self.looks += 1
+            self.go.wait(10)
+            if self.fails:
+                raise BackendError("online store: no connection", retryable=True)
+        return super().describe(service)
+
+
+ASKS = [
+    ("GET", "/v1/services", None),
+    ("GET", "/v1/services/small", None),
+    ("POST", "/get-online-features", {"feature_service": "small", "entities": {"account_id": ["a1"]}}),
+    ("POST", "/get-online-features", {"features": ["activity:count_1d"], "entities": {"account_id": ["a1"]}}),
+    ("POST", "/api/v1/feature-service/get-features", tecton()),
+    ("POST", "/api/v1/feature-service/metadata", tecton()),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ASKS)
+def test_a_store_that_does_not_tell_of_a_service_keeps_nobody_else(method: str, path: str, body: Any):
+    reader = Stalled()
+
+    async def scenario(client: httpx.AsyncClient):
+        reader.stalled = True
+        going = [asyncio.create_task(client.request(method, path, json=body)) for _ in range(20)]
+        late = await client.request(method, path, json=body, headers={"x-asof-deadline-ms": "50"})
+        assert late.status_code == 504
+        assert (await client.get("/healthz")).status_code == 200
+        assert reader.looks == 1  # they wait for one look together
+        reader.stalled = False
+        reader.go.set()
+        for each in await asyncio.gather(*going):
+            assert each.status_code == 200, each.text
+
+    with_app(made(reader), scenario)
+
+
+def test_a_store_that_is_down_is_not_asked_by_each_request_in_turn():
+    reader = Stalled(fails=True)
+
+    async def scenario(client: httpx.AsyncClient):
+        reader.stalled = True
+        reader.go.set()
+        for _ in range(5):
+            down = await client.get("/v1/services/small")
+            assert (down.status_code, down.json()["error"]["code"]) == (503, "backend_error")
+        assert reader.looks <= 2  # five requests do not take a fifth of a second, but on a very busy machine
+        reader.stalled = False
+        await asyncio.sleep(0.25)
+        assert (await client.get("/v1/services/small")).status_code == 200
+
+    with_app(made(reader), scenario)

@@ -126,21 +126,26 @@ def test_the_access_log_may_be_errors_a_sample_or_nothing():
     assert logged("off", many) == []
 
 
-def test_every_answer_can_be_told_to_a_log_of_requests_and_its_failure_costs_nothing():
+def test_every_answer_can_be_told_to_a_log_of_requests_and_its_failure_costs_nothing(
+    caplog: pytest.LogCaptureFixture,
+):
     told: list[Any] = []
 
     def on_read(*args: Any) -> None:
         told.append(args)
-        raise OSError("full")
+        raise OSError(f"no room for {args[1]}")
 
     async def scenario(client: httpx.AsyncClient):
         body = {"service": "ach_risk", "entities": {"account_id": ["a1"]}, "request": {"amount": [1.5]}}
         assert (await features(client, body)).status_code == 200
+        assert "asof_request_log_dropped_total 1.0" in (await client.get("/metrics")).text
 
     with_app(made(on_read=on_read), scenario)
     ((service, entities, request, answer),) = told
     assert (service, entities, request) == ("ach_risk", {"account_id": ["a1"]}, {"amount": [1.5]})
     assert answer.to_dict()["count_1d"] == [3]
+    assert "OSError" in caplog.text
+    assert "a1" not in caplog.text
 
 
 def test_spans_have_service_and_status_below_the_callers_trace():

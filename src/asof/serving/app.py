@@ -10,16 +10,14 @@ import asyncio
 import logging
 import os
 import re
-import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from asof.serving.access_log import AccessLog
 from asof.serving.deadlines import Deadlines
 from asof.serving.exchange import JSON, Reply, Request, Route
-from asof.serving.failures import RETRY_AFTER_S, Failure, HttpError, failure_of
+from asof.serving.failures import RETRY_AFTER_S, Failure, HttpError, failure_of, trace_of
 from asof.serving.keys import Keys
 from asof.serving.metrics import UNKNOWN, Metrics
 from asof.serving.tracing import Tracer
@@ -137,18 +135,24 @@ class App:
         if self._in_flight > self._limits.in_flight:
             limit = self._limits.in_flight
             raise HttpError("overloaded", "as many requests are in flight as the server takes", limit=limit)
-        async with self._deadline(request.headers, begun):
+        loop = asyncio.get_running_loop()
+        own_s = self._own_deadline_s(request.headers)
+        until = begun + (self._limits.deadline_s if own_s is None else own_s)
+        async with self._deadlines.within(loop) if own_s is None else asyncio.timeout_at(until):
             if request.method == "POST":
                 _check_json(request.headers.get(b"content-type"))
                 request.body = await read_body(receive, request.headers, self._limits.body_bytes)
             if not self._tracer.enabled:
-                return await handler(request)
-            with self._tracer.request(f"{request.method} {route.path}", request.headers) as span:
                 reply = await handler(request)
-                if span is not None:
-                    span.set_attribute("asof.service", request.service)
-                    span.set_attribute("http.response.status_code", reply.status)
-                return reply
+            else:
+                with self._tracer.request(f"{request.method} {route.path}", request.headers) as span:
+                    reply = await handler(request)
+                    if span is not None:
+                        span.set_attribute("asof.service", request.service)
+                        span.set_attribute("http.response.status_code", reply.status)
+            if loop.time() > until:  # what never waits is not cancelled, and may be late all the same
+                raise TimeoutError
+            return reply
 
     def _find(self, path: str) -> Route | None:
         found = self._exact.get(path)
@@ -162,15 +166,16 @@ class App:
                     return route
         return found
 
-    def _deadline(self, headers: Mapping[bytes, bytes], begun: float) -> AbstractAsyncContextManager[Any]:
+    def _own_deadline_s(self, headers: Mapping[bytes, bytes]) -> float | None:
+        """What the request asks for, if it does; the server's deadline is the upper bound."""
         seen = headers.get(DEADLINE)
         if seen is None:
-            return self._deadlines.within(asyncio.get_running_loop())
+            return None
         if not seen.isdigit() or len(seen) > 9 or int(seen) == 0:
             raise HttpError(
                 "bad_request", "header x-asof-deadline-ms: not a whole number of milliseconds from 1"
             )
-        return asyncio.timeout_at(begun + min(int(seen) / 1_000, self._limits.deadline_s))
+        return min(int(seen) / 1_000, self._limits.deadline_s)
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")
@@ -191,9 +196,7 @@ class App:
 
     def _failed(self, failure: Failure, route: Route | None, request: Request, exc: Exception) -> Reply:
         if failure.code == "internal_error":
-            # Where it came from, and not its text: that may quote what the request held.
-            trace = "".join(traceback.format_tb(exc.__traceback__))
-            _log.error("serving: request %s failed: %s\n%s", request.request_id, type(exc).__name__, trace)
+            _log.error("serving: request %s failed: %s", request.request_id, trace_of(exc))
         if route is None:
             reply = Reply(failure.body(), failure.status)
         else:

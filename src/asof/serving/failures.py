@@ -7,6 +7,7 @@ else is an error of asof's tree and keeps its code. An exception that is neither
 from __future__ import annotations
 
 import math
+import traceback
 from typing import Any
 
 import msgspec
@@ -33,6 +34,10 @@ HTTP_CODES: dict[str, tuple[int, str]] = {
     "overloaded": (
         503,
         "As many requests are in flight as the server takes; `Retry-After` says when to come back.",
+    ),
+    "service_changed": (
+        503,
+        "The service has changed while it was read; the same request may be made again.",
     ),
     "deadline_exceeded": (504, "The request's deadline came before its answer."),
     "internal_error": (500, "A bug of asof or a request feature that failed; the log has the request's id."),
@@ -89,7 +94,7 @@ def failure_of(error: BaseException) -> Failure:
     """How an exception is told; nothing of one that is not ours."""
     if isinstance(error, HttpError):
         return Failure(
-            error.status, error.code, error.message, error.hint, dict(error.facts), error.code == "overloaded"
+            error.status, error.code, error.message, error.hint, dict(error.facts), error.status == 503
         )
     if isinstance(error, TimeoutError):
         return Failure(504, "deadline_exceeded", "the request's deadline came before its answer", None, {})
@@ -101,6 +106,11 @@ def failure_of(error: BaseException) -> Failure:
             status, error.code, _short(error.message), error.hint and _short(error.hint), facts, retry
         )
     return Failure(500, "internal_error", "the server failed; its log has the request's id", None, {})
+
+
+def trace_of(error: BaseException) -> str:
+    """For a log: the type and where it came from, and not its text, which may quote what a request held."""
+    return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"
 
 
 def status_of(error: AsofError) -> int:

@@ -6,7 +6,8 @@ docs/how-to/migrate-from-feast.md. A value past its ttl is null and OUTSIDE_MAX_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from asof.serving.cells import rows
 from asof.serving.exchange import Reply, Request, Route, decode
 from asof.serving.failures import HttpError
 from asof.serving.read import Reads
+from asof.serving.selection import views_of
 
 _STATUSES = {
     PRESENT: "PRESENT", NULL: "NULL_VALUE", MISSING: "NOT_FOUND", EXPIRED: "OUTSIDE_MAX_AGE", STALE: "OUTSIDE_MAX_AGE",
@@ -60,7 +62,11 @@ class FeastRoutes:
     async def features(self, request: Request) -> Reply:
         """Features by service, or by `view:feature`, column by column."""
         asked = decode(_DECODER, request.body)
-        described, columns = self._service_of(asked)
+        body = await self._reads.settled(partial(self._features, request, asked))
+        return Reply(await self._reads.aside(request.entities, partial(encode, body)))
+
+    async def _features(self, request: Request, asked: OnlineFeatures) -> dict[str, Any]:
+        described, columns = await self._service_of(asked)
         request.service = described.name
         sizes = {name: len(values) for name, values in asked.entities.items()}
         request.entities = max(sizes.values(), default=0)
@@ -69,27 +75,25 @@ class FeastRoutes:
         wanted = {name for name, _ in described.request}
         given = {name: values for name, values in asked.entities.items() if name in wanted}
         entities = {name: values for name, values in asked.entities.items() if name not in wanted}
-        answer = await self._reads.read(described.name, entities, given or None, columns=columns)
-        return Reply(
-            encode(
-                response(
-                    answer, described, entities, by_feature=columns is not None, full=asked.full_feature_names
-                )
-            )
+        answer = await self._reads.read(
+            described.name, entities, given or None, columns=columns, described=described
         )
+        made = partial(response, answer, described, entities)
+        by_feature, full = columns is not None, asked.full_feature_names
+        return await self._reads.aside(answer.size, partial(made, by_feature=by_feature, full=full))
 
-    def _services(self) -> Iterator[ServiceInfo]:
+    async def _services(self) -> AsyncIterator[ServiceInfo]:
         """The services that can be read."""
         for name in self._reads.reader.services():
             try:
-                yield self._reads.describe(name)
+                yield await self._reads.describe(name)
             except NotMaterialized:
                 continue
 
-    def _service_of(self, asked: OnlineFeatures) -> tuple[ServiceInfo, list[str] | None]:
+    async def _service_of(self, asked: OnlineFeatures) -> tuple[ServiceInfo, list[str] | None]:
         """The service that is meant, and which of its columns (None: all)."""
         if asked.feature_service is not None:
-            return self._reads.describe(asked.feature_service), None
+            return await self._reads.describe(asked.feature_service), None
         if not asked.features:
             raise HttpError(
                 "bad_request", "neither feature_service nor features is said", hint="features: [VIEW:FEATURE]"
@@ -97,7 +101,7 @@ class FeastRoutes:
         wanted = [tuple(_without_version(each).split(":", 1)) for each in asked.features]
         known: dict[str, None] = {}
         fitting: list[tuple[int, ServiceInfo, list[str]]] = []
-        for found in self._services():
+        async for found in self._services():
             columns = zip(found.names, found.views, found.features, strict=True)
             names = {(view, feature): column for column, view, feature in columns}
             if all(each in names for each in wanted):
@@ -139,15 +143,12 @@ def response(
         {"values": values, "statuses": ["PRESENT"] * size, "event_timestamps": [at] * size}
         for values in entities.values()
     ]
-    places = {name: place for place, name in enumerate(described.names)}
+    features, views = dict(zip(described.names, described.features, strict=True)), views_of(answer)
     times = [[_newest(us) for us in view.newest_us.tolist()] for view in answer.freshness]
     columns: Sequence[Sequence[Any]] = list(zip(*rows(answer), strict=True)) or [()] * len(answer.names)
     for place, name in enumerate(answer.names):
         view = answer.view_of[place] if answer.view_of else -1
-        there = places[name]
-        names.append(
-            _name(name, described.views[there], described.features[there], by_feature=by_feature, full=full)
-        )
+        names.append(_name(name, views[place], features[name], by_feature=by_feature, full=full))
         values, statuses = columns[place], answer.statuses[:, place].tolist()
         results.append(
             {

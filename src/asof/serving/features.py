@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 import msgspec
 
 from asof.clock import from_us, parse_time
-from asof.errors import NotMaterialized
+from asof.errors import DefinitionError, NotMaterialized, NumericOverflow
 from asof.flows.online_service import ServiceInfo
 from asof.serving.answer_arrow import MEDIA_TYPE as ARROW
 from asof.serving.answer_arrow import answer_arrow
@@ -56,24 +58,26 @@ class FeatureRoutes:
         request.service = self._reads.known(asked.service)
         entities, size = as_columns(asked.entities, asked.request)
         request.entities = size
-        at = None if asked.at is None else from_us(parse_time(asked.at))
+        at = None if asked.at is None else instant_of(asked.at)
         answer = await self._reads.read(asked.service, entities[0], entities[1], at, asked.columns)
-        return Reply(answer_arrow(answer), content_type=_ARROW) if arrow else Reply(answer_json(answer))
+        if arrow:
+            return Reply(await self._reads.aside(size, partial(answer_arrow, answer)), content_type=_ARROW)
+        return Reply(await self._reads.aside(size, partial(answer_json, answer)))
 
     async def services(self, _request: Request) -> Reply:
         """All services in short."""
-        rows = [self._in_short(name) for name in self._reads.reader.services()]
+        rows = [await self._in_short(name) for name in self._reads.reader.services()]
         return Reply(encode({**self._served(), "services": rows}))
 
     async def service(self, request: Request) -> Reply:
         """One service: what it takes and what it gives."""
         name = unquote(request.path.rpartition("/")[2])
-        return Reply(encode({**self._served(), **service_json(self._reads.describe(name))}))
+        return Reply(encode({**self._served(), **service_json(await self._reads.describe(name))}))
 
-    def _in_short(self, name: str) -> dict[str, Any]:
+    async def _in_short(self, name: str) -> dict[str, Any]:
         """A service of which the store holds nothing yet is named, too."""
         try:
-            found = self._reads.describe(name)
+            found = await self._reads.describe(name)
         except NotMaterialized:
             return {"name": name, "description": "", "owner": "", "features": 0, "ready": False}
         told = {"name": name, "description": found.description, "owner": found.owner}
@@ -81,6 +85,18 @@ class FeatureRoutes:
 
     def _served(self) -> dict[str, Any]:
         return {"environment": self._reads.reader.environment, "revision": self._reads.reader.revision}
+
+
+def instant_of(text: str) -> datetime:
+    """The instant that `at` names.
+
+    Raises:
+        HttpError: it is no time; the message does not quote it.
+    """
+    try:
+        return from_us(parse_time(text))
+    except (DefinitionError, NumericOverflow):
+        raise HttpError("bad_request", "at: not a time such as 2026-01-31T12:00:00Z") from None
 
 
 def as_columns(

@@ -1,6 +1,7 @@
 """The log of requests that `asof skew` replays, written beside the requests: by a thread, from a bounded queue.
 
-What does not fit into the queue is dropped and counted; the requests themselves never wait for the disk.
+What does not fit into the queue is dropped and counted, and so are the reads of a batch that cannot be written; the
+requests themselves never wait for the disk.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import random
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +44,9 @@ class RequestSink:
     """
 
     def __init__(self, folder: Path, share: float, lost: Counting) -> None:
-        self._log = RequestLog(folder, batch_rows=_BATCH_ROWS)
+        self._folder = folder
+        self._log = self._new_log()
+        self._held_reads = self._held_rows = 0
         self._share, self._lost = share, lost
         self._reads: queue.Queue[_Read | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._write, name="asof-request-log", daemon=True)
@@ -63,25 +67,47 @@ class RequestSink:
             self._reads.put(None, timeout=5)
             self._thread.join(10)
         except queue.Full:
-            _log.warning(
-                "serving: the request log's disk is too slow; %d reads are lost", self._reads.qsize()
-            )
+            waiting = self._reads.qsize()
+            self._lost.inc(waiting)
+            _log.warning("serving: the request log's disk is too slow; %d reads are lost", waiting)
 
     def _write(self) -> None:
         while True:
             try:
                 read = self._reads.get(timeout=_IDLE_S)
             except queue.Empty:
-                self._safely(self._log.flush)
+                self._flush()
                 continue
             if read is None:
-                self._safely(self._log.flush)
+                self._flush()
                 return
-            self._safely(self._log.write, *read)
+            self._keep(read)
 
-    def _safely(self, work: Any, *arguments: Any) -> None:
+    def _keep(self, read: _Read) -> None:
         try:
-            work(*arguments)
-        except Exception:  # noqa: BLE001
-            self._lost.inc()
-            _log.warning("serving: the request log could not be written", exc_info=True)
+            self._log.write(*read)
+        except Exception as exc:  # noqa: BLE001
+            self._failed(exc, 1)
+            return
+        self._held_reads += 1
+        self._held_rows += read[3].size
+        if self._held_rows >= _BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Writes what is held; a batch that cannot be written is lost, so that memory does not grow."""
+        try:
+            self._log.flush()
+        except Exception as exc:  # noqa: BLE001
+            self._failed(exc, self._held_reads)
+            self._log = self._new_log()
+        self._held_reads = self._held_rows = 0
+
+    def _new_log(self) -> RequestLog:
+        """A log that writes when it is told to."""
+        return RequestLog(self._folder, batch_rows=sys.maxsize)
+
+    def _failed(self, error: Exception, reads: int) -> None:
+        self._lost.inc(reads)
+        # Only the type: the text of an error may quote a key.
+        _log.warning("serving: the request log: %s; reads that are lost: %d", type(error).__name__, reads)

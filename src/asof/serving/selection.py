@@ -55,6 +55,12 @@ class Selections:
         )
 
 
+def views_of(answer: Answer) -> list[str]:
+    """For each column the name of its view, "" for a request feature."""
+    views = [each.view for each in answer.freshness]
+    return [views[place] if place >= 0 else "" for place in answer.view_of or [-1] * len(answer.names)]
+
+
 def _find(answer: Answer, columns: tuple[str, ...]) -> _Selection:
     all_places = {name: place for place, name in enumerate(answer.names)}
     for name in columns:

@@ -8,6 +8,8 @@ as a text.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +23,7 @@ from asof.serving.cells import rows
 from asof.serving.exchange import Reply, Request, Route, decode
 from asof.serving.failures import Failure, HttpError
 from asof.serving.read import Reads
+from asof.serving.selection import views_of
 from asof.types import DType
 
 _GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 9, 413: 3, 415: 3, 429: 8, 503: 14, 504: 4}
@@ -112,28 +115,35 @@ class TectonRoutes:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         params = decode(_FEATURES, request.body).params
-        described = self._service(params.feature_service_name, params.workspace_name)
-        request.service, request.entities = described.name, 1
         budget_ms = params.request_options and params.request_options.latency_budget_ms
+        async with asyncio.timeout_at(budget_ms and begun + budget_ms / 1_000):
+            made = await self._reads.settled(partial(self._features, request, params, begun))
+        if budget_ms and loop.time() > begun + budget_ms / 1_000:
+            raise TimeoutError
+        return Reply(encode(made))
+
+    async def _features(self, request: Request, params: FeaturesParams, begun: float) -> dict[str, Any]:
+        described = await self._service(params.feature_service_name, params.workspace_name)
+        request.service, request.entities = described.name, 1
         entities = {name: [value] for name, value in (params.join_key_map or {}).items()}
         given = {name: [value] for name, value in (params.request_context_map or {}).items()}
-        async with asyncio.timeout(budget_ms and budget_ms / 1_000):
-            answer = await self._reads.read(described.name, entities, given or None)
+        answer = await self._reads.read(described.name, entities, given or None, described=described)
         options = params.metadata_options or MetadataOptions()
         features = [wire_value(v, d) for v, d in zip(rows(answer)[0], answer.dtypes, strict=True)]
         made: dict[str, Any] = {"result": {"features": features}}
         metadata = feature_metadata(answer, described, features, options)
         if options.include_slo_info:
-            metadata["sloInfo"] = _slo_info(loop.time() - begun, len(encode(features)))
+            seconds = asyncio.get_running_loop().time() - begun
+            metadata["sloInfo"] = _slo_info(seconds, len(encode(features)))
         if metadata:
             made["metadata"] = metadata
-        return Reply(encode(made))
+        return made
 
     async def metadata(self, request: Request) -> Reply:
         """What a service takes and gives."""
         params = decode(_METADATA, request.body).params
-        found = self._service(params.feature_service_name, params.workspace_name)
-        columns = zip(_names(found), found.dtypes, strict=True)
+        found = await self._service(params.feature_service_name, params.workspace_name)
+        columns = zip(_full_names(found.names, found.views, found.features), found.dtypes, strict=True)
         made = {
             "inputJoinKeys": [{"name": name, "dataType": data_type(dtype)} for name, dtype in found.keys],
             "inputRequestContextKeys": [
@@ -143,7 +153,7 @@ class TectonRoutes:
         }
         return Reply(encode(made))
 
-    def _service(self, name: str, workspace: str) -> ServiceInfo:
+    async def _service(self, name: str, workspace: str) -> ServiceInfo:
         environment = self._reads.reader.environment
         if workspace != environment:
             raise HttpError(
@@ -151,7 +161,7 @@ class TectonRoutes:
                 f"workspace {workspace[:128]!r} is not served here; a workspace is an asof environment",
                 hint=f"this server serves {environment!r}",
             )
-        return self._reads.describe(name)
+        return await self._reads.describe(name)
 
 
 def feature_metadata(
@@ -160,7 +170,9 @@ def feature_metadata(
     """What the options ask for, for each feature; empty when they ask for nothing."""
     made: list[dict[str, Any]] = [{} for _ in answer.names]
     if options.include_names:
-        for each, name in zip(made, _names(described), strict=True):
+        for each, name in zip(
+            made, _full_names(answer.names, views_of(answer), described.features), strict=True
+        ):
             each["name"] = name
     if options.include_data_types:
         for each, dtype in zip(made, answer.dtypes, strict=True):
@@ -175,9 +187,9 @@ def feature_metadata(
     return {"features": made} if any(made) else {}
 
 
-def _names(found: ServiceInfo) -> list[str]:
+def _full_names(names: Sequence[str], views: Sequence[str], features: Sequence[str]) -> list[str]:
     """`view.feature`; a request feature has no view and is its own."""
-    each = zip(found.names, found.views, found.features, strict=True)
+    each = zip(names, views, features, strict=True)
     return [f"{view}.{feature}" if view else f"{name}.{name}" for name, view, feature in each]
 
 
