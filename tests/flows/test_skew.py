@@ -123,6 +123,23 @@ def test_the_bank_has_no_skew_with_late_and_revised_rows_in_any_store(name, bank
     assert any(column.fresher for column in report.columns)  # day 23.5 and 40 know more than the store
 
 
+def test_a_read_just_after_a_run_is_replayed_by_what_its_records_knew(bank, store, tmp_path):
+    service = bank_service(bank)
+    clock = FakeClock(day(0))
+    project = asof.Project(objects=[service], clock=clock)
+    clock.set(day(15))
+    project.materialize(store=store)
+    reader = project.online(store=store)
+    with RequestLog(tmp_path / "log") as log:
+        read_and_log(service, reader, log, bank, day(15))
+        clock.set(day(24))
+        project.materialize(store=store)  # the reader believes the watermark of day 15 for a second more
+        read_and_log(service, reader, log, bank, day(24))
+    report = replay(project, service, read_log(tmp_path / "log", "risk"))
+    assert report.rows == 2 * 26
+    assert report.different == 0, report.differences[:3]
+
+
 def test_the_log_replays_a_part_of_the_time_and_the_newest_rows(bank, store, tmp_path):
     service = bank_service(bank)
     clock = FakeClock(day(20))
