@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import asof
@@ -28,9 +28,6 @@ from tests.equality.strategies import (
 from tests.equality.test_extremes import FEATURES as EXTREMES
 from tests.equality.test_extremes import TABLES
 from tests.equality.test_unions import union_of
-
-# Each example is several runs and reads through a real store; `make soak` takes as many as everywhere.
-FEW = settings(max_examples=40) if settings().max_examples <= 100 else settings()
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +63,11 @@ def one_view(entity, features, **more):
     return make
 
 
-@FEW
 @given(ENTITIES, histories(), OPTIONS, feature_lists(), arrivals(), works(), spines())
 def test_every_feature(store, entity, table, options, features, came, runs, spine):
     check(store, one_view(entity, features), table, options, came, runs, spine)
 
 
-@FEW
 @given(
     ENTITIES,
     histories(),
@@ -89,7 +84,6 @@ def test_plain_aggregations(store, entity, table, options, features, came, runs,
 LEFT_OVER = any_of(filtered(LISTS), filtered(any_of(SKETCHED, DECAYED)), RATIOS, MAPS)
 
 
-@FEW
 @given(ENTITIES, histories(), OPTIONS, feature_lists(LEFT_OVER, latest=False), arrivals(), works(), spines())
 def test_lists_sketches_ratios_and_maps(store, entity, table, options, features, came, runs, spine):
     check(store, one_view(entity, features), table, options, came, runs, spine)
@@ -100,7 +94,6 @@ SEVERAL = st.lists(LATEST, min_size=1, max_size=4).map(
 )
 
 
-@FEW
 @given(ENTITIES, histories(), OPTIONS, SEVERAL, arrivals(), works(), spines())
 def test_latest_values_alone(store, entity, table, options, features, came, runs, spine):
     check(store, one_view(entity, features), table, options, came, runs, spine)
@@ -118,7 +111,6 @@ FEW_ENDS = st.lists(ENDS, min_size=1, max_size=3).map(
 )
 
 
-@FEW
 @given(ENTITIES, histories(), OPTIONS, FEW_ENDS, arrivals(), works(), spines())
 def test_first_and_last_of_a_lifetime_need_few_rows(
     store, entity, table, options, features, came, runs, spine
@@ -126,13 +118,11 @@ def test_first_and_last_of_a_lifetime_need_few_rows(
     check(store, one_view(entity, features), table, options, came, runs, spine)
 
 
-@FEW
 @given(ENTITIES, histories(), OPTIONS, feature_lists(), arrivals(), works(), spines(own=True))
 def test_the_own_row_counts(store, entity, table, options, features, came, runs, spine):
     check(store, one_view(entity, features, own_row=True), table, options, came, runs, spine)
 
 
-@FEW
 @given(
     histories(),
     histories(),
@@ -161,7 +151,6 @@ def test_two_entities_and_another_source_of_one_service(
     check(store, make, table, options, came, [runs[0]], spine)
 
 
-@FEW
 @given(ENTITIES, histories(), OPTIONS, feature_lists(AGGREGATIONS), arrivals(), works(), spines())
 def test_derived_columns_and_keys_in_sql(store, entity, table, options, features, came, runs, spine):
     renamed = table.rename_columns({"k": "name", "i": "raw"})
@@ -180,7 +169,6 @@ def test_derived_columns_and_keys_in_sql(store, entity, table, options, features
     check_online(service, store, spine, watermark, floor)
 
 
-@FEW
 @given(ENTITIES, histories(), histories(), OPTIONS, feature_lists(), works(), spines(own=True), st.booleans())
 def test_a_union_of_two_sources(store, entity, table, second, options, features, runs, spine, own):
     def over(rows):
@@ -195,7 +183,6 @@ def test_a_union_of_two_sources(store, entity, table, second, options, features,
     check_online(service, store, spine, watermark, floor)
 
 
-@FEW
 @given(TABLES, EXTREMES, works(), spines(max_size=4), st.booleans())
 def test_numbers_near_the_ends_of_their_types(store, table, features, runs, spine, keyed):
     options = Options() if keyed else Options(key=None, deleted=None)
