@@ -21,6 +21,10 @@ _PUBLIC = {
     "ArrowFile": "asof.define.source",
     "DuckDBTable": "asof.define.source",
     "InMemory": "asof.define.source",
+    "Landed": "asof.define.source",
+    "Log": "asof.define.stream",
+    "Kafka": "asof.define.stream",
+    "RedisStream": "asof.define.stream",
     "FeatureView": "asof.define.feature_view",
     "Deprecated": "asof.define.deprecated",
     "FeatureService": "asof.define.service",
@@ -77,7 +81,8 @@ if TYPE_CHECKING:
     from asof.define.model import Model
     from asof.define.request_feature import request_feature
     from asof.define.service import FeatureService
-    from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Parquet, Union
+    from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Landed, Parquet, Union
+    from asof.define.stream import Kafka, Log, RedisStream
     from asof.errors import AsofError
     from asof.flows.project import Project, open
     from asof.serving.client import Client
@@ -96,10 +101,14 @@ __all__ = [
     "FeatureService",
     "FeatureView",
     "InMemory",
+    "Kafka",
     "Label",
+    "Landed",
+    "Log",
     "Model",
     "Parquet",
     "Project",
+    "RedisStream",
     "Union",
     "approx_distinct",
     "banking_days",

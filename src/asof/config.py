@@ -39,6 +39,10 @@ class Config:
     online_ttl_us: int | None
     online_history_us: int
     online_lateness_us: int
+    stream_folder: Path
+    stream_landing: Path
+    stream_land_every_us: int
+    stream_ahead_us: int
     environment: str
     user: str | None
     abandoned_after_us: int

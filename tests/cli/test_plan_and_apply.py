@@ -105,6 +105,26 @@ def test_the_plan_that_was_shown_is_the_plan_that_is_made(project: Path) -> None
     assert run(project, "apply", "--plan", shown).stdout == "revision 1\n"
 
 
+def test_a_stream_that_is_new_is_planned_and_changes_no_value(project: Path) -> None:
+    edit(project, 'event_time="at")', 'event_time="at", known_at="at")')
+    run(project, "apply", "--yes")
+    edit(project, "import Entity", "import Entity, Log")
+    edit(project, 'known_at="at")', 'known_at="at", stream=Log(partitions=4, partition_by="account_id"))')
+    edit(project, '.over("7d")])', '.over("7d")], freshness="60s")')
+    done = run(project, "plan")
+    assert done.returncode == 3, done.stderr
+    shown = [line.strip() for line in done.stdout.splitlines()]
+    assert "stream: + Log(partition_by=account_id, partitions=4)" in shown
+    assert "freshness: + 1m" in shown
+    assert "No value changes" in shown
+    assert run(project, "apply", "--yes").returncode == 0
+    done = run(project, "show", "source:tx")
+    assert "Log(partition_by=account_id, partitions=4)" in done.stdout, done.stderr
+    edit(project, "partitions=4, ", "partitions=8, ")
+    shown = [line.strip() for line in run(project, "plan").stdout.splitlines()]
+    assert "stream.partitions: 4 -> 8" in shown
+
+
 def test_json_is_one_document_with_everything(project: Path) -> None:
     answer = json.loads(run(project, "plan", "--json").stdout)["plan"]
     assert (answer["environment"], answer["has_changes"], answer["is_new"]) == ("prod", True, True)

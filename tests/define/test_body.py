@@ -18,9 +18,13 @@ from asof import (
     FeatureService,
     FeatureView,
     InMemory,
+    Kafka,
     Label,
+    Landed,
+    Log,
     Model,
     Parquet,
+    RedisStream,
     Union,
     banking_days,
     latest,
@@ -70,8 +74,19 @@ LABEL = Label(
     keys={"opened": "day"},
 )
 VALUE = Label("lost", entity=ACCOUNT, source=TX, horizon="60d", value=asof.sum("amount").where("x"))
+STREAMED = Events(
+    "streamed",
+    Parquet("a"),
+    event_time="at",
+    known_at="seen",
+    stream=Log(partitions=4, partition_by="id", retention="1d"),
+)
 THINGS = [
     ACCOUNT, TX, TX_TOO, MONEY, VIEW, large, SERVICE, LABEL, VALUE, Model("m", service=SERVICE, labels=[LABEL, VALUE]),
+    STREAMED, Events("landed", Landed(columns={"at": "timestamp", "seen": "timestamp"}), event_time="at", known_at="seen", stream=Log()),
+    Events("topic", Parquet("a"), event_time="at", known_at="seen", stream=Kafka("t", format="avro", registry="r", settings={"sasl.password": "env:K"})),
+    Events("redis", Parquet("a"), event_time="at", known_at="seen", stream=RedisStream("k", password="env:K")),  # noqa: S106 - where it is
+    FeatureView("fresh", entity=ACCOUNT, source=STREAMED, features=[asof.count().over("1d")], freshness="60s"),
     Events("arrow", ArrowFile("a.arrow"), event_time="at"), Events("db", DuckDBTable("a.duckdb", "main.t"), event_time="at"),
 ]  # fmt: skip
 
@@ -128,10 +143,18 @@ WRONG: dict[str, tuple[str, Mapping[str, object], str]] = {
     "a source of no type": ("source", {"type": None}, "type None is none of Events, Union"),
     "a source of another type": ("source", {"type": "Stream"}, "type 'Stream' is none of Events, Union"),
     "a union with the fields of events": ("source", {"type": "Union"}, "no field 'history'"),
-    "a history of no type": ("source", {"history": {"paths": ["a"]}}, "history: type None is none of Parquet, CSV, ArrowFile, DuckDBTable, InMemory"),
+    "a history of no type": ("source", {"history": {"paths": ["a"]}}, "history: type None is none of Parquet, CSV, ArrowFile, DuckDBTable, InMemory, Landed"),
     "a history without paths": ("source", {"history": {"type": "Parquet"}}, "history: 'paths' is missing"),
     "a path that is a number": ("source", {"history": {"type": "Parquet", "paths": [1]}}, "history: paths[0]: int where str belongs"),
     "a flag that is a number": ("source", {"history": {"type": "Parquet", "paths": ["a"], "hive": 1}}, "history: hive: int where bool belongs"),
+    "landed without columns": ("source", {"history": {"type": "Landed"}}, "history: 'columns' is missing"),
+    "a stream of no type": ("source", {"stream": {"partitions": 1}}, "stream: type None is none of Log, Kafka, RedisStream"),
+    "a stream that is a text": ("source", {"stream": "Log"}, "stream: str where"),
+    "a topic without its name": ("source", {"stream": {"type": "Kafka", "servers": "s"}}, "stream: 'topic' is missing"),
+    "a log of a topic": ("source", {"stream": {"type": "Log", "topic": "t"}}, "stream: no field 'topic'"),
+    "a format that is no word": ("source", {"stream": {"type": "Kafka", "topic": "t", "servers": "s", "format": "xml"}}, "stream: format: str where"),
+    "a setting that is a number": ("source", {"stream": {"type": "Kafka", "topic": "t", "servers": "s", "settings": {"a": 1}}}, "stream: settings: dict where"),
+    "a freshness in words": ("feature_view", {"freshness_us": "60s"}, "freshness_us: str where"),
     "a delay in words": ("source", {"delay_us": "1h"}, "delay_us: str where int belongs"),
     "a delay that is a flag": ("source", {"delay_us": True}, "delay_us: bool where int belongs"),
     "a column without SQL": ("source", {"columns": {"a": None}}, "columns: dict where"),

@@ -8,7 +8,20 @@ from collections.abc import Callable
 import pytest
 
 import asof
-from asof import Entity, Events, FeatureService, FeatureView, Label, Parquet, Union, request_feature
+from asof import (
+    Entity,
+    Events,
+    FeatureService,
+    FeatureView,
+    Kafka,
+    Label,
+    Landed,
+    Log,
+    Parquet,
+    RedisStream,
+    Union,
+    request_feature,
+)
 from asof.define.fingerprint import fingerprint
 from asof.errors import DefinitionError, UnknownName
 
@@ -25,6 +38,15 @@ VIEW = FeatureView(
 
 def _view(*features: object, **changes: object) -> FeatureView:
     return FeatureView("v", **{"entity": ACCOUNT, "source": TX, "features": list(features), **changes})
+
+
+LANDED = Landed(columns={"at": "timestamp", "seen": "timestamp"})
+
+
+def _streamed(**changes: object) -> Events:
+    return Events(
+        "s", **{"history": Parquet("s"), "event_time": "at", "known_at": "seen", "stream": Log(), **changes}
+    )
 
 
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
@@ -76,6 +98,25 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a label with codes and no horizons": (lambda: Label("l", entity=ACCOUNT, source=TX, horizon="2d", outcome="code"), "outcome without horizons"),
     "a label of a list": (lambda: Label("l", entity=ACCOUNT, source=TX, horizon="2d", value=asof.topk("x", 2)), "cannot be a label"),
     "too many banking days": (lambda: asof.banking_days(1000), "banking_days(1000)"),
+    "a stream that is none": (lambda: _streamed(stream="log"), "source 's': stream is str\nhint: one of Log, Kafka, RedisStream"),
+    "a stream without known-at time": (lambda: _streamed(known_at=None), 'a stream without known_at\nhint: known_at="known_at": the platform writes there'),
+    "a stream with a delay": (lambda: _streamed(known_at=None, delay="1h"), "a stream with delay\nhint: known_at="),
+    "a stream with a sequence": (lambda: _streamed(sequence="n"), "a stream with sequence='n'\nhint: its events are ordered by known-at time"),
+    "a stream parted by nothing": (lambda: Log(partition_by=""), "Log: partition_by name '' is not a name"),
+    "a topic parted by nothing": (lambda: Kafka("t", partition_by=""), "Kafka: partition_by name '' is not a name"),
+    "a log without parts": (lambda: Log(partitions=0), "partitions=0 is not from 1 to 1024"),
+    "nothing landed": (lambda: Landed(columns={}), "Landed: no columns"),
+    "a landed column twice": (lambda: Landed(columns={"at": "date", "AT": "date"}), "Landed: two columns are named 'at'"),
+    "a landed column of no type": (lambda: Landed(columns={"at": "tmestamp"}), "did you mean 'timestamp'?"),
+    "a landed column with a space": (lambda: Landed(columns={"my at": "date"}), "Landed: column name 'my at' is not a name"),
+    "landed by nobody": (lambda: _streamed(history=LANDED, stream=None), "history is Landed, and no stream lands anything\nhint: stream=Log()"),
+    "landed without its time": (lambda: _streamed(history=LANDED, event_time="att"), "event_time 'att' is no column of Landed\nhint: did you mean 'at'?"),
+    "landed without its known-at time": (lambda: _streamed(history=LANDED, known_at="sen"), "known_at 'sen' is no column of Landed\nhint: did you mean 'seen'?"),
+    "landed without what parts it": (lambda: _streamed(history=LANDED, stream=Log(partition_by="id")), "partition_by 'id' is no column of Landed"),
+    "freshness without a stream": (lambda: _view(asof.count().over("1d"), freshness="60s"), "freshness, and source 'tx' has no stream\nhint: give the source a stream"),
+    "no freshness at all": (lambda: _view(asof.count().over("1d"), source=_streamed(), freshness="0s"), "freshness is not positive"),
+    "a password of Redis": (lambda: RedisStream("k", password="hunter2"), "RedisStream: password: a secret is written as a reference, not as itself"),  # noqa: S106
+    "a password of Kafka": (lambda: Kafka("t", settings={"sasl.password": "hunter2"}), "Kafka: settings['sasl.password']: a secret is written as a reference"),
 }  # fmt: skip
 
 
@@ -153,3 +194,27 @@ def test_fingerprints_are_stable_across_processes_and_versions() -> None:
         "v", entity=entity, source=source, features=[asof.count().over("1d"), asof.latest("tier", ttl="90d")]
     )
     assert fingerprint(view) == "f6e7b9be253e3e69cecf46b8bdd7f9b6521424d80ff71f181b9938905049baf8"
+
+
+@pytest.mark.parametrize(
+    "name", ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"]
+)
+def test_a_secret_in_a_definition_is_not_repeated(name: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        Kafka("t", settings={name: "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    assert Kafka("t", settings={name: "env:KAFKA_SECRET"}).settings == ((name, "env:KAFKA_SECRET"),)
+
+
+def test_a_stream_changes_no_value_of_its_source() -> None:
+    for stream in (Log(partitions=4), Kafka("payments"), RedisStream("payments")):
+        assert _streamed(stream=stream) == _streamed(stream=None)
+        assert fingerprint(_streamed(stream=stream)) == fingerprint(_streamed(stream=None))
+
+
+def test_freshness_is_of_any_part_of_a_union() -> None:
+    union = Union("u", [TX, _streamed()])
+    view = _view(asof.count().over("1d"), source=union, freshness="1m30s")
+    assert view.freshness_us == 90_000_000
+    assert view == _view(asof.count().over("1d"), source=union)
+    assert fingerprint(view) == fingerprint(_view(asof.count().over("1d"), source=union))

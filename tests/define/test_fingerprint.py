@@ -23,7 +23,10 @@ from asof import (
     Events,
     FeatureService,
     FeatureView,
+    Kafka,
     Label,
+    Landed,
+    Log,
     Model,
     Parquet,
     Union,
@@ -163,6 +166,11 @@ def two(first: str, second: str) -> FeatureView:
 
 Make = Callable[[], object]
 CHANGED: dict[str, tuple[Make, Make]] = {
+    "what is landed": (
+        lambda: source(sequence=None, stream=Log(), history=Landed(columns={"at": "date", "sent": "date"})),
+        lambda: source(sequence=None, stream=Log(), history=Landed(columns={"at": "timestamp", "sent": "date"})),
+    ),
+    "a landed history": (lambda: source(), lambda: source(sequence=None, stream=Log(), history=Landed(columns={"at": "date", "sent": "date"}))),
     # views
     "a view's window": (lambda: view(), lambda: view(asof.sum("amount").over("8d").named("f"))),
     "the edge of a window": (lambda: view(), lambda: view(asof.sum("amount").over("7d", closed="right").named("f"))),
@@ -314,6 +322,9 @@ UNCHANGED: dict[str, tuple[Make, Make]] = {
     "the order of a label's keys": (
         lambda: label(of=entity({"a": "string", "b": "string"}), keys={"a": "x", "b": "y"}), lambda: label(of=entity({"a": "string", "b": "string"}), keys={"b": "y", "a": "x"}),
     ),
+    "a stream": (lambda: view(over=source(sequence=None)), lambda: view(over=source(sequence=None, stream=Log(partitions=4)))),
+    "another stream": (lambda: source(sequence=None, stream=Log()), lambda: source(sequence=None, stream=Kafka("payments"))),
+    "a freshness": (lambda: view(over=source(sequence=None, stream=Log())), lambda: view(over=source(sequence=None, stream=Log()), freshness="60s")),
     "the names of what a model stands on": (lambda: model(), lambda: model(service(name="t"), label("k"))),
 }  # fmt: skip
 

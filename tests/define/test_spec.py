@@ -20,9 +20,13 @@ from asof import (
     FeatureService,
     FeatureView,
     InMemory,
+    Kafka,
     Label,
+    Landed,
+    Log,
     Model,
     Parquet,
+    RedisStream,
     Union,
     banking_days,
     latest,
@@ -84,6 +88,31 @@ BODIES: dict[str, tuple[object, dict[str, object]]] = {
                               {"type": "Events", "history": {"type": "DuckDBTable", "database": "bank.duckdb", "table": "main.tx"}, "event_time": "at"}),
     "folders as columns": (Events("s", Parquet("tx/*/*.parquet", hive=True), event_time="at"),
                            {"type": "Events", "history": {"type": "Parquet", "paths": ["tx/*/*.parquet"], "hive": True}, "event_time": "at"}),
+    "a source with a stream": (
+        Events("s", Parquet("s"), event_time="at", known_at="seen", stream=Log()),
+        {"type": "Events", "history": {"type": "Parquet", "paths": ["s"]}, "event_time": "at", "known_at": "seen", "stream": {"type": "Log"}},
+    ),
+    "what a log has landed": (
+        Events("s", Landed(columns={"at": "timestamp", "seen": "timestamp"}), event_time="at", known_at="seen", stream=Log(partitions=4, partition_by="at", retention="1d")),
+        {"type": "Events", "history": {"type": "Landed", "columns": [{"name": "at", "type": "timestamp"}, {"name": "seen", "type": "timestamp"}]},
+         "event_time": "at", "known_at": "seen", "stream": {"type": "Log", "partitions": 4, "partition_by": "at", "retention_us": DAY}},
+    ),
+    "a topic": (
+        Events("s", Parquet("s"), event_time="at", known_at="seen", stream=Kafka(
+            "t", servers="b1:9092", format="avro", registry="https://r", settings={"sasl.username": "asof", "sasl.password": "env:KAFKA"}, dead_letters="d")),
+        {"type": "Events", "history": {"type": "Parquet", "paths": ["s"]}, "event_time": "at", "known_at": "seen",
+         "stream": {"type": "Kafka", "topic": "t", "servers": "b1:9092", "format": "avro", "registry": "https://r", "dead_letters": "d",
+                    "settings": {"sasl.password": "env:KAFKA", "sasl.username": "asof"}}},
+    ),
+    "a stream of Redis": (
+        Events("s", Parquet("s"), event_time="at", known_at="seen", stream=RedisStream("k", password="file:/run/redis")),  # noqa: S106 - where it is
+        {"type": "Events", "history": {"type": "Parquet", "paths": ["s"]}, "event_time": "at", "known_at": "seen",
+         "stream": {"type": "RedisStream", "key": "k", "password": "file:/run/redis"}},
+    ),
+    "a view that has to be fresh": (
+        FeatureView("v", entity=ACCOUNT, source=Events("s", Parquet("s"), event_time="at", known_at="seen", stream=Log()), features=[asof.count().over("1d")], freshness="60s"),
+        {"entity": {"ref": "entity:account"}, "source": {"ref": "source:s"}, "features": [COUNT_1D], "freshness_us": 60_000_000},
+    ),
     "a union": (
         Union("money", [TX, ACH.mapped(amount="usd", kind="'ach'")], owner="risk"),
         {"type": "Union", "sources": [{"source": {"ref": "source:tx"}}, {"source": {"ref": "source:ach"}, "columns": {"amount": "usd", "kind": "'ach'"}}], "owner": "risk"},

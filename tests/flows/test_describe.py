@@ -8,12 +8,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from asof import CSV, Entity, Events, FeatureView, InMemory, Label, Parquet, Union, count, latest, sum
+from asof import (
+    CSV,
+    Entity,
+    Events,
+    FeatureView,
+    InMemory,
+    Label,
+    Landed,
+    Log,
+    Parquet,
+    Union,
+    count,
+    latest,
+    sum,
+)
+from asof.define.spec import specs_of
 from asof.engines.duckdb import DuckDBEngine, open_database
 from asof.flows.column_types import Types, read_types, written_types
 from asof.flows.describe import Fresh, Known, Part, Version, describe, registry_notes
+from asof.flows.facts import facts_of
 from asof.flows.lineage import lineage_of, state_of
 from asof.flows.load import Definitions
+from asof.registry.lineage import known_columns
 from asof.registry.state import Change, Materialized
 from asof.registry.store import open_registry
 from asof.testing.clock import FakeClock
@@ -50,6 +67,28 @@ account = Entity("account", keys={"account_id": "string"})
 )  # fmt: skip
 def test_the_facts_of_each_kind_are_told_in_words(node: str, facts: dict[str, str]) -> None:
     assert describe(BANK, node, TYPES).facts == facts
+
+
+def test_a_stream_and_a_freshness_are_facts() -> None:
+    history = Landed(columns={"at": "timestamp", "seen": "timestamp", "account_id": "string"})
+    log = Log(partitions=4, partition_by="account_id")
+    tx = Events("tx", history, event_time="at", known_at="seen", stream=log)
+    view = FeatureView("v", entity=account, source=tx, features=[count().over("1d")], freshness="60s")
+    specs = specs_of([tx, account, view])
+    assert facts_of(specs["source:tx"], specs) == {
+        "history": "Landed",
+        "event time": "at",
+        "known at": "seen",
+        "stream": "Log(partition_by=account_id, partitions=4)",
+    }
+    assert facts_of(specs["feature_view:v"], specs)["freshness"] == "1m"
+    assert known_columns(specs["source:tx"]) == ["at", "seen", "account_id"]
+    parquet = specs_of([Events("tx", Parquet("tx"), event_time="at", known_at="seen", stream=log)])[
+        "source:tx"
+    ]
+    assert known_columns(parquet) == ["at", "seen", "account_id"]
+    types = Types(state_of([tx, account, view]), written_types(state_of([tx, account, view])))
+    assert types.of("source:tx.account_id") == "string"
 
 
 def test_features_have_what_they_compute_types_and_marks() -> None:

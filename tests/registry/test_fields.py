@@ -15,7 +15,10 @@ from asof import (
     Events,
     FeatureService,
     FeatureView,
+    Kafka,
     Label,
+    Landed,
+    Log,
     Model,
     Parquet,
     Union,
@@ -38,6 +41,10 @@ def entity(**changes: object) -> Entity:
 
 def source(**changes: object) -> Events:
     return Events("tx", **{"history": Parquet("tx.parquet"), "event_time": "at", **changes})
+
+
+def streamed(stream: object, **changes: object) -> Events:
+    return source(known_at="seen", stream=stream, **changes)
 
 
 def union(**columns: str) -> Union:
@@ -123,6 +130,31 @@ CASES: dict[str, tuple[Callable[[], object], Callable[[], object], list[Change]]
     ),
     "a delay": (lambda: source(), lambda: source(delay="90m"), [("delay", None, "90m")]),
     "a longer delay": (lambda: source(delay="1h"), lambda: source(delay="1d"), [("delay", "1h", "1d")]),
+    "a stream": (lambda: streamed(None), lambda: streamed(Log(partitions=4, partition_by="account_id", retention="30d")), [("stream", None, "Log(partition_by=account_id, partitions=4, retention=30d)")]),
+    "a plain stream": (lambda: streamed(None), lambda: streamed(Log()), [("stream", None, "Log()")]),
+    "a stream that ends": (
+        lambda: streamed(Kafka("t", servers="b1:9092", settings={"sasl.password": "env:KAFKA"})), lambda: streamed(None),
+        [("stream", 'Kafka(servers=b1:9092, settings={"sasl.password": "env:KAFKA"}, topic=t)', None)],
+    ),
+    "more parts of a stream": (
+        lambda: streamed(Log(partitions=2)), lambda: streamed(Log(partitions=4, retention="1d")), [("stream.partitions", "2", "4"), ("stream.retention", None, "1d")],
+    ),
+    "another kind of stream": (
+        lambda: streamed(Log()), lambda: streamed(Kafka("t", servers="b1:9092")),
+        [("stream.servers", None, "b1:9092"), ("stream.topic", None, "t"), ("stream.type", "Log", "Kafka")],
+    ),
+    "nothing but what is landed": (
+        lambda: streamed(Log()), lambda: streamed(Log(), history=Landed(columns={"at": "date", "seen": "date"})),
+        [("history.columns", None, '{"name": "at", "type": "date"}, {"name": "seen", "type": "date"}'), ("history.paths", "tx.parquet", None), ("history.type", "Parquet", "Landed")],
+    ),
+    "a column that is landed": (
+        lambda: streamed(Log(), history=Landed(columns={"at": "date", "seen": "date"})), lambda: streamed(Log(), history=Landed(columns={"at": "date", "seen": "date", "x": "int64"})),
+        [("history.columns.x", None, '{"name": "x", "type": "int64"}')],
+    ),
+    "a freshness": (lambda: view(COUNT, source=streamed(Log())), lambda: view(COUNT, source=streamed(Log()), freshness="90s"), [("freshness", None, "90s")]),
+    "another freshness": (
+        lambda: view(COUNT, source=streamed(Log()), freshness="60s"), lambda: view(COUNT, source=streamed(Log()), freshness="90s"), [("freshness", "1m", "90s")],
+    ),
     "a derived column": (
         lambda: source(columns={"a": "x", "gone": "g"}), lambda: source(columns={"a": "y", "new": "n"}),
         [("columns.a", "x", "y"), ("columns.gone", "g", None), ("columns.new", None, "n")],

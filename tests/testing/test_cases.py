@@ -487,3 +487,16 @@ def test_an_object_store_that_does_not_answer_is_asked_once(monkeypatch):
     )
     assert values(CaseRunner(asof.Project(views)).run(case)) == []
     assert asked == ["source 'far_0'"]
+
+
+def test_a_case_brings_all_rows_of_a_source_that_a_stream_lands():
+    columns = {"account_id": "string", "amount": "decimal(18,2)", "at": "timestamp", "known_at": "timestamp"}
+    history, log = asof.Landed(columns=columns), asof.Log(partition_by="account_id")
+    source = asof.Events("payments", history, event_time="at", known_at="known_at", stream=log)
+    view = asof.FeatureView("v", entity=account, source=source, features=[asof.sum("amount").over("7d")])
+    row = {"account_id": "ann", "amount": "2.50", "at": DAY.format(1, 9), "known_at": DAY.format(1, 10)}
+    asked = [
+        expect("2025-03-01T09:30:00Z", amount_sum_7d=0),
+        expect("2025-03-02", amount_sum_7d=Decimal("2.50")),
+    ]
+    assert values(run(row, expected=asked, view="v", project=asof.Project([view]))) == []

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from asof.clock import parse_duration
 from asof.define.aggregation import Aggregation, Feature, Latest
 from asof.define.deprecated import Deprecated
 from asof.define.entity import Entity
 from asof.define.names import check_name, check_people, check_unique
 from asof.define.place import Placed
-from asof.define.source import Events, Pairs, Union
+from asof.define.source import Events, Pairs, Union, parts_of
+from asof.define.window import Duration
 from asof.errors import DefinitionError, UnknownName, did_you_mean
 
 
@@ -40,6 +42,8 @@ class FeatureView(Placed):
         features: aggregations with windows, and `latest(...)`.
         keys: entity key -> SQL over the source's columns, where the source names its key columns otherwise.
         online: the view is to be served: production only points at a version that has been materialized.
+        freshness: how old at most the newest events of the source's stream may be in served values; checked and
+            shown, nothing is refused because of it.
 
     Raises:
         DefinitionError: no feature, a feature without window, two features of one name.
@@ -68,6 +72,7 @@ class FeatureView(Placed):
     tags: tuple[str, ...] = field(default=(), compare=False)
     deprecated: Deprecated | None = field(default=None, compare=False)
     online: bool = field(default=False, compare=False)
+    freshness_us: int | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class FeatureView(Placed):
         tags: Sequence[str] = (),
         deprecated: Deprecated | None = None,
         online: bool = False,
+        freshness: Duration | None = None,
     ) -> None:
         where = f"feature view {check_name('feature view', name)!r}"
         _check_parts(where, entity, source, features)
@@ -100,7 +106,7 @@ class FeatureView(Placed):
         facts: dict[str, object] = {
             "name": name, "entity": entity, "source": source, "features": made, "owner": owner,
             "keys": tuple((keys or {}).items()), "description": description, "tags": tuple(tags),
-            "deprecated": deprecated, "online": online,
+            "deprecated": deprecated, "online": online, "freshness_us": _freshness(where, source, freshness),
         }  # fmt: skip
         for fact, value in facts.items():
             object.__setattr__(self, fact, value)
@@ -123,6 +129,20 @@ class FeatureView(Placed):
     def refs(self) -> tuple[FeatureRef, ...]:
         """All features of the view, as a service takes them."""
         return tuple(FeatureRef(self, feature, feature.name) for feature in self.features)
+
+
+def _freshness(where: str, source: Events | Union, freshness: Duration | None) -> int | None:
+    if freshness is None:
+        return None
+    if all(part.source.stream is None for part in parts_of(source)):
+        raise DefinitionError(
+            f"{where}: freshness, and source {source.name!r} has no stream",
+            hint="give the source a stream, for example stream=Log()",
+        )
+    freshness_us = parse_duration(freshness)
+    if freshness_us <= 0:
+        raise DefinitionError(f"{where}: freshness is not positive", hint='freshness="60s"')
+    return freshness_us
 
 
 def _check_parts(where: str, entity: object, source: object, features: Sequence[object]) -> None:

@@ -1,7 +1,8 @@
 """Sources: where rows come from, when they happened, when they were known, and how they are revised.
 
-`Parquet`, `CSV`, `ArrowFile`, `DuckDBTable` and `InMemory` say where history lies; `Events` gives such a
-history its times and its key; `Union` puts several `Events` under common columns. Nothing is opened here.
+`Parquet`, `CSV`, `ArrowFile`, `DuckDBTable`, `InMemory` and `Landed` say where history lies; `Events` gives such a
+history its times, its key and the stream that adds to it; `Union` puts several `Events` under common columns. Nothing
+is opened here.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from asof.clock import parse_duration
 from asof.define.deprecated import Deprecated
 from asof.define.names import check_name, check_people, check_unique
 from asof.define.place import Placed
+from asof.define.stream import Stream
 from asof.define.window import Duration
-from asof.errors import DefinitionError
+from asof.errors import DefinitionError, did_you_mean
 from asof.types import DType, Schema
 
 Pairs = tuple[tuple[str, str], ...]
@@ -111,7 +113,23 @@ class InMemory:
             )
 
 
-Location = Parquet | CSV | ArrowFile | DuckDBTable | InMemory
+@dataclass(frozen=True, init=False)
+class Landed:
+    """No history but what the source's stream has landed; `columns` are the names and types of its events."""
+
+    columns: Schema
+
+    def __init__(self, *, columns: Mapping[str, str | DType]) -> None:
+        if not columns:
+            raise DefinitionError("Landed: no columns", hint='Landed(columns={"at": "timestamp", ...})')
+        for name in columns:
+            check_name("Landed: column", name)
+        folded = [name.lower() for name in columns]
+        check_unique("Landed", "columns", folded, hint="names differ in more than their case")
+        object.__setattr__(self, "columns", Schema.of(columns))
+
+
+Location = Parquet | CSV | ArrowFile | DuckDBTable | InMemory | Landed
 
 
 def _pairs(where: str, what: str, mapping: Mapping[str, str] | None) -> Pairs:
@@ -142,6 +160,8 @@ class Events(Placed):
         columns: derived columns, name -> SQL expression over the history's columns.
         zone: the zone of naive times, for example `"America/New_York"`.
         personal: columns that hold personal data.
+        stream: where new events come in; what it has landed follows the history. Needs `known_at`: the platform
+            writes there when the stream took the event.
 
     Raises:
         DefinitionError: a part that is missing or contradicts another.
@@ -162,6 +182,7 @@ class Events(Placed):
     owner: str = field(default="", compare=False)
     tags: tuple[str, ...] = field(default=(), compare=False)
     deprecated: Deprecated | None = field(default=None, compare=False)
+    stream: Stream | None = field(default=None, compare=False)
 
     def __init__(
         self,
@@ -181,14 +202,18 @@ class Events(Placed):
         owner: str = "",
         tags: Sequence[str] = (),
         deprecated: Deprecated | None = None,
+        stream: Stream | None = None,
     ) -> None:
         where = f"source {check_name('source', name)!r}"
         check_people(where, owner, description, tags)
         if not isinstance(history, Location):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(
                 f"{where}: history is {type(history).__name__}",
-                hint="one of Parquet, CSV, ArrowFile, DuckDBTable, InMemory",
+                hint="one of Parquet, CSV, ArrowFile, DuckDBTable, InMemory, Landed",
             )
+        _check_stream(where, stream, known_at, delay, sequence)
+        if isinstance(history, Landed):
+            _check_landed(where, history, stream, event_time, known_at)
         if delay is not None and known_at is not None:
             raise DefinitionError(
                 f"{where}: both known_at and delay", hint="a row is known at one time: keep one"
@@ -213,6 +238,7 @@ class Events(Placed):
             "owner": owner,
             "tags": tuple(tags),
             "deprecated": deprecated,
+            "stream": stream,
         }
         for fact, value in facts.items():
             object.__setattr__(self, fact, value)
@@ -223,6 +249,45 @@ class Events(Placed):
         A column of the same name in the source needs no mapping.
         """
         return Mapped(self, _pairs(f"source {self.name!r}", "column", columns))
+
+
+def _check_stream(
+    where: str, stream: object, known_at: str | None, delay: Duration | None, sequence: str | None
+) -> None:
+    if stream is None:
+        return
+    if not isinstance(stream, Stream):
+        raise DefinitionError(
+            f"{where}: stream is {type(stream).__name__}", hint="one of Log, Kafka, RedisStream"
+        )
+    if known_at is None or delay is not None:
+        said = "without known_at" if delay is None else "with delay"
+        raise DefinitionError(
+            f"{where}: a stream {said}",
+            hint='known_at="known_at": the platform writes there when the stream took the event',
+        )
+    if sequence is not None:
+        raise DefinitionError(
+            f"{where}: a stream with sequence={sequence!r}",
+            hint="its events are ordered by known-at time and by their place in the stream: leave sequence out",
+        )
+
+
+def _check_landed(
+    where: str, history: Landed, stream: Stream | None, event_time: str, known_at: str | None
+) -> None:
+    if stream is None:
+        raise DefinitionError(
+            f"{where}: history is Landed, and no stream lands anything", hint="stream=Log()"
+        )
+    for what, name in (
+        ("event_time", event_time), ("known_at", known_at), ("partition_by", stream.partition_by),
+    ):  # fmt: skip
+        if name is not None and name not in history.columns:
+            raise DefinitionError(
+                f"{where}: {what} {name!r} is no column of Landed",
+                hint=did_you_mean(name, history.columns.names),
+            )
 
 
 def _check_zone(where: str, zone: str | None) -> str | None:
@@ -299,3 +364,8 @@ Source = Events | Union
 def parts_of(source: Source) -> tuple[Mapped, ...]:
     """The sources that stand behind one: itself, or a union's parts in order."""
     return source.sources if isinstance(source, Union) else (Mapped(source),)
+
+
+def is_streamed(source: Source) -> bool:
+    """True where a stream adds to a source, or to a part of it."""
+    return any(part.source.stream is not None for part in parts_of(source))

@@ -20,13 +20,14 @@ from asof.define.fingerprint import Fingerprints
 from asof.define.function_source import function_source
 from asof.define.kinds import KINDS, Definition, kind_of, spoken
 from asof.define.source import InMemory, Location
+from asof.define.stream import Stream
 from asof.errors import DefinitionError, StateError
 from asof.types import DType, Schema
 
 FORMAT = 1
 CODE = "code"  # the text of a function: shown, but only its hash counts, since its layout differs between Pythons
 _REFERENCE = re.compile(r"[a-z][a-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*")
-_LOCATIONS = get_args(Location)
+_TYPED = {*get_args(Location), *get_args(Stream)}  # one field holds one of several records
 _SEVERAL = {cls for types in KINDS.values() if len(types) > 1 for cls in types}
 
 
@@ -119,7 +120,7 @@ def _spec(thing: Definition, prints: Fingerprints) -> Spec:
 
 def _fields(where: str, thing: Any) -> dict[str, object]:
     cls = type(thing)
-    made: dict[str, object] = {"type": cls.__name__} if cls in _SEVERAL or cls in _LOCATIONS else {}
+    made: dict[str, object] = {"type": cls.__name__} if cls in _SEVERAL or cls in _TYPED else {}
     for name, default in _defaults(cls):
         value = getattr(thing, name)
         if cls is InMemory and name == "table":  # data: no part of a definition, nor comparable

@@ -207,6 +207,7 @@ def stored_columns(engine: DuckDBEngine, source: Events) -> Stored | None:
     found = files.find_files(f"source {source.name!r}", history.paths, engine.root)
     if isinstance(history, CSV):
         return Stored(whole_bytes=sum(file.stat().st_size for file in found))
+    found = [*found, *engine.landed(source)]
     sizes: dict[str, int] = {}
     rows = 0
     for file in found[:MAX_FOOTERS]:

@@ -1,9 +1,9 @@
 """The embedded engine: DuckDB reads and projects history.
 
-Rows come in the source's own order (DuckDB keeps it without joins and sorts), so equal inputs give equal
-outputs. SQL from definitions is checked by `expression.py` first; the session runs in UTC, loads no extension
-from anywhere and reads no environment. Driver errors are translated in `_translated`, and messages that could
-quote a value are not passed on.
+Rows come in the source's own order (DuckDB keeps it without joins and sorts, also over UNION ALL), so equal
+inputs give equal outputs. What a source's stream has landed (`landed.py`) follows its declared history. SQL from
+definitions is checked by `expression.py` first; the session runs in UTC, loads no extension from anywhere and reads
+no environment. Driver errors are translated in `_translated`, and messages that could quote a value are not passed on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from asof.compute.arrays import Ints
-from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Mapped, Parquet
+from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, Landed, Mapped, Parquet
+from asof.define.substitute import changed
 from asof.engines import expression, files, tables
+from asof.engines.landed import landed_files, quote, united_sql
 from asof.engines.scan import (
     DELETED,
     EVENT,
@@ -46,6 +48,7 @@ from asof.errors import (
     LimitError,
     MissingColumn,
     NumericOverflow,
+    SourceNotFound,
     WrongType,
     did_you_mean,
 )
@@ -53,11 +56,6 @@ from asof.errors import (
 _SAFE_MARGIN = timedelta(days=1)
 _CSV_ROW_BYTES = 40
 _PLACED = "(SELECT *, (file_index::BIGINT << 40) + file_row_number AS asof_place FROM {sql})"
-
-
-def quote(name: str) -> str:
-    """A column's or table's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(value: object) -> str:
@@ -101,16 +99,16 @@ def open_database(
     return duckdb.connect(":memory:", config=config)
 
 
-class DuckDBEngine:
-    """One run's view of a DuckDB: what it has looked up of sources holds for the run. `root` is where
-    relative paths start.
-    """
+class _Histories:
+    """What one run has looked up of sources, each once; see `DuckDBEngine`."""
 
-    def __init__(self, root: Path, database: DuckDBPyConnection) -> None:
+    def __init__(self, root: Path, database: DuckDBPyConnection, landing: Path | None = None) -> None:
         self.root = root
+        self.landing = landing
         self._database = database
-        self._sources: dict[Mapped, _Source] = {}
-        self._counts: dict[Events, int] = {}
+        self._sources: dict[tuple[Mapped, bool], _Source] = {}
+        self._counts: dict[tuple[Events, bool], int] = {}
+        self._landed: dict[str, tuple[Path, ...]] = {}
         self._attached: set[str] = set()
         self._objects: dict[str, object] = {}
         self._parsed: dict[str, str] = {}
@@ -131,6 +129,22 @@ class DuckDBEngine:
         """
         return dict(self._source(source).columns)
 
+    def raw_schema(self, source: Events) -> dict[str, pa.DataType]:
+        """Columns of a source's history, before the derived ones, with their Arrow types: those that events bring.
+
+        Raises:
+            SourceNotFound, CorruptSource: the history is not there, or is no file of its format.
+        """
+        return dict(self._source(Mapped(changed(source, columns=(), stream=None))).columns)
+
+    def landed(self, source: Events) -> tuple[Path, ...]:
+        """The files that the source's stream has landed, in the order in which they are read after its history."""
+        if source.stream is None or self.landing is None:
+            return ()
+        if source.name not in self._landed:
+            self._landed[source.name] = tuple(landed_files(self.landing / source.name))
+        return self._landed[source.name]
+
     def check_expression(self, where: str, sql: str) -> tuple[str, ...]:
         """The columns that an SQL expression reads; raises InvalidExpression where it is no plain expression."""
         if sql not in self._reads:
@@ -150,6 +164,164 @@ class DuckDBEngine:
             with self._cursor("expressions") as cursor:
                 found = cursor.execute(query, [new]).fetchall()
             self._parsed.update(zip(new, (str(row[0]) for row in found), strict=True))
+
+    def count_rows(self, source: Events) -> int:
+        """How many rows a source has: from metadata, for CSV guessed from its size."""
+        key = source, source.stream is not None
+        if key not in self._counts:
+            self._counts[key] = self._count_rows(source)
+        return self._counts[key]
+
+    def snapshots(self, source: Events) -> tuple[Snapshot, ...]:
+        """The identities of a source's files; of its table's content where it is in memory."""
+        with _still_there(f"source {source.name!r}"):
+            landed = tuple(files.snapshot(file, self.root) for file in self.landed(source))
+        return (*self._declared_snapshots(source), *landed)
+
+    def _declared_snapshots(self, source: Events) -> tuple[Snapshot, ...]:
+        history = source.history
+        if isinstance(history, Landed):
+            return ()
+        if isinstance(history, InMemory):
+            return (tables.snapshot(history.name, tables.as_table(history.table)),)
+        if isinstance(history, DuckDBTable):
+            return (files.snapshot(self.root / history.database, self.root),)
+        if any(files.is_remote(path) for path in history.paths):
+            return tables.remote_snapshots(history.paths)
+        found = files.find_files(f"source {source.name!r}", history.paths, self.root)
+        return tuple(files.snapshot(file, self.root) for file in found)
+
+    def _count_rows(self, source: Events) -> int:
+        where, history = f"source {source.name!r}", source.history
+        if isinstance(history, CSV) and not any(files.is_remote(path) for path in history.paths):
+            found = files.find_files(where, history.paths, self.root)
+            landed = self._count(where, _landed_sql(self.landed(source))) if self.landed(source) else 0
+            return sum(file.stat().st_size for file in found) // _CSV_ROW_BYTES + landed
+        return self._count(where, self._source(Mapped(source)).sql)
+
+    def _count(self, where: str, sql: str) -> int:
+        with self._cursor(where) as cursor:
+            return int(cursor.execute(f"select count(*) from {sql}").fetchall()[0][0])
+
+    @contextmanager
+    def _cursor(self, where: str) -> Generator[DuckDBPyConnection]:
+        cursor = self._database.cursor()
+        try:
+            with _translated(where):
+                cursor.execute("SET TimeZone='UTC'").fetchall()
+                cursor.execute(f"SET file_search_path={literal(self.root)}").fetchall()
+                for name, held in self._objects.items():
+                    cursor.register(name, held)
+                yield cursor
+        finally:
+            cursor.close()
+
+    def _source(self, mapped: Mapped) -> _Source:
+        key = _looked_up(mapped)
+        found = self._sources.get(key)
+        if found is None:
+            found = self._open(mapped)
+            self._sources[key] = found
+        return found
+
+    def _open(self, mapped: Mapped) -> _Source:
+        source = mapped.source
+        where = f"source {source.name!r}"
+        sql = self._location_sql(where, source)
+        if landed := self.landed(source):
+            with _still_there(where):
+                files.check_format(where, landed, "Parquet")
+            after = _landed_sql(landed)
+            sql = united_sql(sql, self._kinds(where, sql), after, self._kinds(where, after))
+        placed = _PLACED.format(sql=sql) if sql.startswith("read_parquet(") else None
+        for layer in (source.columns, mapped.columns):
+            if layer:
+                columns = self._columns(where, sql)
+                for name, text in layer:
+                    self._check_columns(f"{where}: column {name!r}", text, columns)
+                taken = [quote(name) for name, _ in layer if name in columns]
+                star = f"* EXCLUDE ({', '.join(taken)})" if taken else "*"
+                made = ", ".join(f"({text}\n) AS {quote(name)}" for name, text in layer)
+                sql = f"(SELECT {star}, {made} FROM {sql})"
+                placed = None if placed is None else f"(SELECT {star}, {made} FROM {placed})"
+        return _Source(sql, self._columns(where, sql), placed)
+
+    def _columns(self, where: str, sql: str) -> dict[str, pa.DataType]:
+        with self._cursor(where) as cursor:
+            schema = cursor.sql(f"select * from {sql} limit 0").to_arrow_table().schema
+        return dict(zip(schema.names, schema.types, strict=True))
+
+    def _kinds(self, where: str, sql: str) -> dict[str, str]:
+        with self._cursor(where) as cursor:
+            return {row[0]: row[1] for row in cursor.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()}
+
+    def _check_columns(self, where: str, sql: str, columns: Sequence[str] | dict[str, pa.DataType]) -> None:
+        folded = {name.lower() for name in columns}
+        for name in self.check_expression(where, sql):
+            if name.lower() not in folded:
+                raise MissingColumn(
+                    f"{where}: {sql!r} reads {name!r}, which is no column of the source",
+                    hint=did_you_mean(name, columns),
+                    column=name,
+                )
+
+    def _location_sql(self, where: str, source: Events) -> str:
+        history = source.history
+        if isinstance(history, Landed):
+            picked = ", ".join(f"NULL::{dtype.duckdb} AS {quote(name)}" for name, dtype in history.columns)
+            return f"(SELECT {picked} WHERE false)"
+        if isinstance(history, InMemory):
+            return self._held(tables.as_table(history.table))
+        if isinstance(history, DuckDBTable):
+            return self._attach(where, history)
+        return self._files_sql(where, source, history)
+
+    def _files_sql(self, where: str, source: Events, history: Parquet | CSV | ArrowFile) -> str:
+        if any(files.is_remote(path) for path in history.paths):
+            return self._held(tables.open_remote(where, history))
+        found = self._find_files(where, source, history.paths)
+        if isinstance(history, ArrowFile):
+            files.check_format(where, found, "Arrow")
+            return self._held(tables.open_arrow(found))
+        names = ", ".join(literal(str(file)) for file in found)
+        if isinstance(history, Parquet):
+            files.check_format(where, found, "Parquet")
+            return f"read_parquet([{names}], hive_partitioning={str(history.hive).lower()})"
+        return _csv_sql(history, names)
+
+    def _find_files(self, where: str, source: Events, paths: Sequence[str]) -> list[Path]:
+        try:
+            return files.find_files(where, paths, self.root)
+        except SourceNotFound as exc:
+            if source.stream is None:
+                raise
+            hint = "history=Landed(columns={...}) has no history but what the stream has landed"
+            raise SourceNotFound(exc.message, hint=hint, **exc.facts) from exc
+
+    def _held(self, table: object) -> str:
+        name = f"asof_held_{len(self._objects)}"
+        self._objects[name] = table
+        return name
+
+    def _attach(self, where: str, history: DuckDBTable) -> str:
+        file = files.find_files(where, [history.database], self.root)[0]
+        alias = f"asof_db_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+        with _translated(where), self._database.cursor() as cursor:
+            cursor.execute(f"ATTACH IF NOT EXISTS {literal(str(file))} AS {alias} (READ_ONLY)").fetchall()
+        self._attached.add(alias)
+        return ".".join(quote(part) for part in (alias, *history.table.split(".")))
+
+    def _need(self, where: str, name: str, columns: dict[str, pa.DataType]) -> None:
+        if name not in columns:
+            raise MissingColumn(
+                f"{where} has no column {name!r}", hint=did_you_mean(name, columns), column=name
+            )
+
+
+class DuckDBEngine(_Histories):
+    """One run's view of a DuckDB: what it has looked up of sources holds for the run. `root` is where
+    relative paths start; below `landing` lies what streams have landed, a folder for each source (none: nothing has).
+    """
 
     def read(self, scan: Scan, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """The rows of a scan, batch by batch, always in the same order, and their schema.
@@ -182,7 +354,7 @@ class DuckDBEngine:
         _check_predicates(where, types, scan)
         with self._cursor(where) as cursor:
             kinds = [(row[0], row[1]) for row in cursor.execute(f"DESCRIBE {name}").fetchall()]
-        del self._sources[scan.source], self._objects[name]
+        del self._sources[_looked_up(scan.source)], self._objects[name]
         values = ", ".join(f"unnest(${i}::{kind}[]) AS {quote(of)}" for i, (of, kind) in enumerate(kinds, 1))
         sql = sql.replace(name, f"(SELECT {values})")
         cursor = self._database.cursor()
@@ -198,6 +370,31 @@ class DuckDBEngine:
             columns = list(zip(*rows, strict=True)) if rows else [()] * len(types)
             made = [pa.array(list(each), of) for each, of in zip(columns, types.values(), strict=True)]
             return pa.table(made, names=list(types))
+
+        return project
+
+    def project(self, scan: Scan) -> Callable[[pa.Table], pa.Table]:
+        """A scan of a table in memory as a function of other tables with the same columns, row for row in their order;
+        for one thread at a time. What `prepare` is for a few rows, this is for many.
+
+        Raises:
+            MissingColumn, WrongType, InvalidExpression: a column or an expression does not fit.
+        """
+        where = f"source {scan.source.source.name!r}"
+        name = f"asof_held_{len(self._objects)}"
+        sql = self._scan_sql(scan)
+        _check_predicates(where, self._columns(where, f"({sql})"), scan)
+        del self._sources[_looked_up(scan.source)], self._objects[name]
+        cursor = self._database.cursor()
+        cursor.execute("SET TimeZone='UTC'").fetchall()
+
+        def project(table: pa.Table) -> pa.Table:
+            with _translated(where):
+                cursor.register(name, table)
+                try:
+                    return cursor.sql(sql).to_arrow_table()
+                finally:
+                    cursor.unregister(name)
 
         return project
 
@@ -220,12 +417,6 @@ class DuckDBEngine:
             cursor.register("asof_places", pa.table({"n": pa.array(places)}))
             sql = f"SELECT asof_place AS {PLACE}{values} FROM {found.placed}"
             return cursor.sql(f"{sql} WHERE asof_place IN (SELECT n FROM asof_places)").to_arrow_table()
-
-    def count_rows(self, source: Events) -> int:
-        """How many rows a source has: from metadata, for CSV guessed from its size."""
-        if source not in self._counts:
-            self._counts[source] = self._count_rows(source)
-        return self._counts[source]
 
     def split(self, scan: Scan, keys: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, pa.Array]:
         """For a partitioned scan: the partition of each of the keys given, and the hashes of the event keys
@@ -255,110 +446,6 @@ class DuckDBEngine:
         rows = " UNION ALL BY NAME ".join(f"({self._scan_sql(scan, ordered=False)})" for scan in scans)
         with self._cursor(f"source {' + '.join(repr(scan.source.source.name) for scan in scans)}") as cursor:
             return cursor.sql(f"WITH asof_rows AS NOT MATERIALIZED ({rows}) {sql}").to_arrow_table()
-
-    def snapshots(self, source: Events) -> tuple[Snapshot, ...]:
-        """The identities of a source's files; of its table's content where it is in memory."""
-        history = source.history
-        if isinstance(history, InMemory):
-            return (tables.snapshot(history.name, tables.as_table(history.table)),)
-        if isinstance(history, DuckDBTable):
-            return (files.snapshot(self.root / history.database, self.root),)
-        if any(files.is_remote(path) for path in history.paths):
-            return tables.remote_snapshots(history.paths)
-        found = files.find_files(f"source {source.name!r}", history.paths, self.root)
-        return tuple(files.snapshot(file, self.root) for file in found)
-
-    def _count_rows(self, source: Events) -> int:
-        where, history = f"source {source.name!r}", source.history
-        if isinstance(history, CSV) and not any(files.is_remote(path) for path in history.paths):
-            found = files.find_files(where, history.paths, self.root)
-            return sum(file.stat().st_size for file in found) // _CSV_ROW_BYTES
-        sql = self._source(Mapped(source)).sql
-        with self._cursor(where) as cursor:
-            return int(cursor.execute(f"select count(*) from {sql}").fetchall()[0][0])
-
-    @contextmanager
-    def _cursor(self, where: str) -> Generator[DuckDBPyConnection]:
-        cursor = self._database.cursor()
-        try:
-            with _translated(where):
-                cursor.execute("SET TimeZone='UTC'").fetchall()
-                cursor.execute(f"SET file_search_path={literal(self.root)}").fetchall()
-                for name, held in self._objects.items():
-                    cursor.register(name, held)
-                yield cursor
-        finally:
-            cursor.close()
-
-    def _source(self, mapped: Mapped) -> _Source:
-        found = self._sources.get(mapped)
-        if found is None:
-            found = self._open(mapped)
-            self._sources[mapped] = found
-        return found
-
-    def _open(self, mapped: Mapped) -> _Source:
-        source = mapped.source
-        where = f"source {source.name!r}"
-        sql = self._location_sql(where, source)
-        placed = _PLACED.format(sql=sql) if sql.startswith("read_parquet(") else None
-        for layer in (source.columns, mapped.columns):
-            if layer:
-                columns = self._columns(where, sql)
-                for name, text in layer:
-                    self._check_columns(f"{where}: column {name!r}", text, columns)
-                taken = [quote(name) for name, _ in layer if name in columns]
-                star = f"* EXCLUDE ({', '.join(taken)})" if taken else "*"
-                made = ", ".join(f"({text}\n) AS {quote(name)}" for name, text in layer)
-                sql = f"(SELECT {star}, {made} FROM {sql})"
-                placed = None if placed is None else f"(SELECT {star}, {made} FROM {placed})"
-        return _Source(sql, self._columns(where, sql), placed)
-
-    def _columns(self, where: str, sql: str) -> dict[str, pa.DataType]:
-        with self._cursor(where) as cursor:
-            schema = cursor.sql(f"select * from {sql} limit 0").to_arrow_table().schema
-        return dict(zip(schema.names, schema.types, strict=True))
-
-    def _check_columns(self, where: str, sql: str, columns: Sequence[str] | dict[str, pa.DataType]) -> None:
-        folded = {name.lower() for name in columns}
-        for name in self.check_expression(where, sql):
-            if name.lower() not in folded:
-                raise MissingColumn(
-                    f"{where}: {sql!r} reads {name!r}, which is no column of the source",
-                    hint=did_you_mean(name, columns),
-                    column=name,
-                )
-
-    def _location_sql(self, where: str, source: Events) -> str:
-        history = source.history
-        if isinstance(history, InMemory):
-            return self._held(tables.as_table(history.table))
-        if isinstance(history, DuckDBTable):
-            return self._attach(where, history)
-        if any(files.is_remote(path) for path in history.paths):
-            return self._held(tables.open_remote(where, history))
-        found = files.find_files(where, history.paths, self.root)
-        if isinstance(history, ArrowFile):
-            files.check_format(where, found, "Arrow")
-            return self._held(tables.open_arrow(found))
-        names = ", ".join(literal(str(file)) for file in found)
-        if isinstance(history, Parquet):
-            files.check_format(where, found, "Parquet")
-            return f"read_parquet([{names}], hive_partitioning={str(history.hive).lower()})"
-        return _csv_sql(history, names)
-
-    def _held(self, table: object) -> str:
-        name = f"asof_held_{len(self._objects)}"
-        self._objects[name] = table
-        return name
-
-    def _attach(self, where: str, history: DuckDBTable) -> str:
-        file = files.find_files(where, [history.database], self.root)[0]
-        alias = f"asof_db_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-        with _translated(where), self._database.cursor() as cursor:
-            cursor.execute(f"ATTACH IF NOT EXISTS {literal(str(file))} AS {alias} (READ_ONLY)").fetchall()
-        self._attached.add(alias)
-        return ".".join(quote(part) for part in (alias, *history.table.split(".")))
 
     def _scan_sql(self, scan: Scan, *, ordered: bool = True) -> str:
         found = self._source(scan.source)
@@ -440,12 +527,6 @@ class DuckDBEngine:
             picked.append(f"coalesce(({source.deleted}\n), false) AS {DELETED}")
         return picked
 
-    def _need(self, where: str, name: str, columns: dict[str, pa.DataType]) -> None:
-        if name not in columns:
-            raise MissingColumn(
-                f"{where} has no column {name!r}", hint=did_you_mean(name, columns), column=name
-            )
-
     def _where(self, scan: Scan, keys: Sequence[str], columns: dict[str, pa.DataType]) -> str:
         source = scan.source.source
         tests: list[str] = []
@@ -466,6 +547,25 @@ def _check_predicates(where: str, columns: dict[str, pa.DataType], scan: Scan) -
         arrow = columns[f"p{i}"]
         if not pa.types.is_boolean(arrow) and not pa.types.is_null(arrow):
             raise WrongType(f"{where}: predicate {text!r} gives {arrow}, not true or false")
+
+
+@contextmanager
+def _still_there(where: str) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError as exc:
+        said = f"{where}: a landed file is gone since this run began: it has been merged with others"
+        raise BackendError(said, hint="run it again", retryable=True) from exc
+
+
+def _looked_up(mapped: Mapped) -> tuple[Mapped, bool]:
+    """What has been looked up of a source is kept by this: a stream is no part of the source's value."""
+    return mapped, mapped.source.stream is not None
+
+
+def _landed_sql(landed: Sequence[Path]) -> str:
+    names = ", ".join(literal(str(file)) for file in landed)
+    return f"read_parquet([{names}], union_by_name=true, hive_partitioning=false)"
 
 
 def _part_sql(keys: str, partitions: int) -> str:

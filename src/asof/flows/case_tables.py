@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from asof.compute.arrow import arrow_type
 from asof.define.case import Case, Row
-from asof.define.source import CSV, Events, InMemory, Mapped, parts_of
+from asof.define.source import CSV, Events, InMemory, Landed, parts_of
 from asof.define.substitute import changed
 from asof.engines.duckdb import DuckDBEngine
 from asof.engines.files import is_remote
@@ -63,7 +63,7 @@ class Schemas:
             self.errors[source.name] = self._offline
             return None
         try:
-            return self.engine.schema(Mapped(changed(source, columns=())))
+            return self.engine.raw_schema(source)
         except (SourceNotFound, CorruptSource, BackendError) as exc:
             self.errors[source.name] = exc
             self._offline = exc if far and isinstance(exc, BackendError) else self._offline
@@ -114,9 +114,8 @@ def tables_of(case: Case, uses: Sequence[Use], schemas: Schemas) -> dict[str, Ev
         types = history_types(case, source, rows, schemas) or _guessed(
             case, source, rows, schemas.hints(source)
         )
-        made[source.name] = changed(
-            source, history=InMemory(events_table(case, source, rows, types), source.name)
-        )
+        table = events_table(case, source, rows, types)
+        made[source.name] = changed(source, history=InMemory(table, source.name), stream=None)
     return made
 
 
@@ -224,9 +223,9 @@ def _numbers(values: Sequence[object]) -> pa.DataType | None:
 
 
 def csv_types(source: Events) -> Types:
-    """The types that a source itself gives to columns of its CSV files."""
+    """The types that a source itself gives to columns of its CSV files, or of its stream's events."""
     history = source.history
-    return {n: arrow_type(dtype) for n, dtype in history.columns} if isinstance(history, CSV) else {}
+    return {n: arrow_type(dtype) for n, dtype in history.columns} if isinstance(history, CSV | Landed) else {}
 
 
 def _one_type(case: Case, source: Events, name: str, values: Sequence[object]) -> pa.DataType:

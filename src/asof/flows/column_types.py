@@ -114,7 +114,7 @@ def _said(dtype: DType | None) -> str | None:
 
 
 def written_types(state: State) -> SourceTypes:
-    """What definitions say of their sources' columns: those of CSV files may have a type."""
+    """What definitions say of their sources' columns: those of CSV files and of streams may have a type."""
 
     @cache
     def types(key: str) -> Columns:

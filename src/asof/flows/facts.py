@@ -8,7 +8,7 @@ from typing import Any, cast
 from asof.clock import format_duration
 from asof.define.label import Horizon
 from asof.define.spec import Spec
-from asof.registry.fields import summary, window_label
+from asof.registry.fields import stream_label, summary, window_label
 
 Body = Mapping[str, Any]
 Specs = Mapping[str, Spec]
@@ -49,6 +49,7 @@ def _source(body: Body, specs: Specs) -> dict[str, str]:
         "deleted where": body.get("deleted") or "",
         "sequence": body.get("sequence") or "",
         "personal": ", ".join(body.get("personal", [])),
+        "stream": stream_label(body.get("stream")) or "",
     }
 
 
@@ -94,6 +95,7 @@ def _view(body: Body, specs: Specs) -> dict[str, str]:
         "times": _source_times(body["source"], specs),
         "windows": ", ".join(dict.fromkeys(each for each in windows if each)),
         "online": "yes" if body.get("online") else "no",
+        "freshness": format_duration(body["freshness_us"]) if body.get("freshness_us") else "",
     }
 
 

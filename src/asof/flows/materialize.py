@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from asof.compute.arrays import Ints
-from asof.compute.record import Layout
+from asof.compute.merge import graft
+from asof.compute.record import Layout, Packed
+from asof.define.source import parts_of
 from asof.define.window import BEGIN_US
 from asof.engines.scan import Engine
 from asof.flows.feature_columns import Progress
@@ -23,7 +25,8 @@ from asof.flows.materialize_history import floor_of, layout_of
 from asof.flows.materialize_pack import make_records
 from asof.flows.materialize_rows import Interval, Reading, Rows, open_reading, slices_of
 from asof.flows.materialize_steps import Resources, Rounds, Step, ViewReport, plan_steps, report_of
-from asof.flows.materialize_write import Kept, fetch, sweep, write_records
+from asof.flows.materialize_write import Graft, Kept, fetch, sweep, write_records
+from asof.flows.stream_checkpoint import Checkpoints
 from asof.online.codec import Meta
 from asof.online.store import META_KEY, OnlineStore
 from asof.usage import Run
@@ -69,6 +72,7 @@ class _State:
     """How far one view is: its layout, what was written, and of a whole run the hashes of all keys."""
 
     layout: Layout
+    changed: bool = False
     written: Kept = field(default_factory=Kept)
     hashes: list[Ints] = field(default_factory=list[Ints])
     floor_us: int = BEGIN_US
@@ -131,7 +135,7 @@ class _Job:
                 made = self.rounds.again(step, step.meta, whole=True)
                 report.from_us, report.whole = made.from_us, True
                 continue
-            states[step.view.name] = _State(layout)
+            states[step.view.name] = _State(layout, changed=changed)
             if changed:
                 self._retract(step)
         return states
@@ -141,6 +145,9 @@ class _Job:
         is done, and readers get the time to see that.
         """
         self.store.delete(step.namespace, [META_KEY])
+        for part in parts_of(step.view.source):
+            if part.source.stream is not None:
+                Checkpoints(self.store, part.source.name).forget(step.namespace)
         time.sleep(RETRACT_S)
 
     def _add(self, step: Step, rows: Rows, state: _State) -> None:
@@ -171,7 +178,7 @@ class _Job:
         with self.run.stage("write", asset=name) as stage:
             kept = write_records(
                 self.store, step, rows.keys, packed, step.lasting_s(self.resources),
-                lambda n: self.progress("write", name, done + n, total),
+                lambda n: self.progress("write", name, done + n, total), self._graft(step, state),
             )  # fmt: skip
             stage.rows += kept.records
             stage.bytes += kept.size_bytes
@@ -180,13 +187,25 @@ class _Job:
         if step.whole:
             state.hashes.append(np.fromiter(map(hash, rows.keys), np.int64, len(rows.keys)))
 
+    def _graft(self, step: Step, state: _State) -> Graft | None:
+        """What puts a new batch part into a record that has a stream part; None where there is none."""
+        if not step.is_streamed:
+            return None
+        fresh = state.changed  # what the stream has left there has other columns: it will be applied again
+
+        def graft_one(made: Packed, held: Sequence[bytes | None]) -> Packed:
+            kept = [None] * len(held) if fresh else held
+            return graft(made, kept, state.layout, step.retention, step.until_us)
+
+        return graft_one
+
     def _finish(self, step: Step, state: _State) -> bool:
         """Sweeps, and moves the watermark; False where the view has to be done again."""
         report = self.reports[step.view.name]
         written = state.written
         if step.whole:
             hashes = np.sort(np.concatenate([np.empty(0, np.int64), *state.hashes]))
-            written.removed += sweep(self.store, step, hashes)
+            written.removed += sweep(self.store, step, hashes, self._graft(step, state))
         report.records += written.records
         report.removed += written.removed
         report.size_bytes += written.size_bytes

@@ -10,11 +10,13 @@ import pyarrow as pa
 
 from asof.compute.arrays import Ints
 from asof.compute.arrow import common_type, known_dtype, physical_to_arrow
+from asof.compute.arrow_ops import ints, valid_mask
 from asof.compute.history import History, Part
 from asof.compute.record import KEY_HIGH, KEY_LOW, Layout, join, unpack_history
 from asof.compute.retain import merged_features
 from asof.compute.tiles import tile_layout
 from asof.define.feature_view import FeatureView
+from asof.define.source import is_streamed
 from asof.engines.scan import Scan
 from asof.flows.groups import Group
 from asof.flows.materialize_rows import Rows
@@ -59,7 +61,7 @@ def history_of(
             values={name: part.values.get(name, _nobody(part)) for name in wanted},
             predicates={sql: part.predicates[sql] for sql in layout.predicates},
         )
-        for part in rows.parts
+        for part in (salted(part, group, number) for number, part in enumerate(rows.parts))
     ]
     if firsts is not None:
         parts = [_known_from(part, firsts) for part in parts]
@@ -68,6 +70,16 @@ def history_of(
         before = np.full(len(rows.keys), step.from_us) if firsts is None else firsts
         parts.insert(0, part_of_records(unpack_history(data, offsets, layout), layout, before))
     return History.build(parts, len(rows.keys), threads=threads)
+
+
+def salted(part: Part, group: Group, number: int) -> Part:
+    """The part, with event keys that no other part of a streamed union has: what tells its events apart in records."""
+    if number == 0 or KEY_HIGH not in part.values or not is_streamed(group.source):
+        return part
+    high = part.values[KEY_HIGH]
+    salt = number * 0x9E3779B97F4A7C15 % 2**63
+    made = pa.chunked_array([pa.array(ints(high) ^ salt, mask=~valid_mask(high))])
+    return replace(part, values={**part.values, KEY_HIGH: made})
 
 
 def _nobody(part: Part) -> pa.ChunkedArray:

@@ -75,7 +75,7 @@ class Reading:
             yield self._rows(found, (number, self.partitions))
 
     def _rows(self, found: list[list[pa.RecordBatch]], partition: tuple[int, int]) -> Rows:
-        index, keys = _entities(self.group, [batch for batches in found for batch in batches], *partition)
+        index, keys = entities_of(self.group, [batch for batches in found for batch in batches], *partition)
         return Rows(
             [
                 read_part(scan, iter(batches), index, schema, ReadStats())
@@ -188,10 +188,10 @@ def _within(
     return batch if mask.all() else kept(batch, mask)
 
 
-def _entities(
+def entities_of(
     group: Group, batches: Sequence[pa.RecordBatch], number: int, of: int
 ) -> tuple[EntityIndex, list[bytes]]:
-    """The entities that have rows, numbered, and their keys."""
+    """The entities that have rows of a partition of all entities, numbered, and their keys."""
     columns: list[pa.ChunkedArray] = []
     for i, (_, dtype) in enumerate(group.key_sql):
         arrow = _key_type(dtype.kind)

@@ -10,16 +10,17 @@ how one source becomes records is in materialize.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from asof.compute.retain import Retention, merged_features, retention_of
 from asof.define.feature_view import FeatureView
 from asof.define.fingerprint import fingerprint
-from asof.define.source import parts_of
+from asof.define.source import is_streamed, parts_of
 from asof.define.window import BEGIN_US
 from asof.errors import ConfigError, DataError, StateError
 from asof.flows.groups import Group, group_features
+from asof.flows.stream_checkpoint import Checkpoints
 from asof.online.codec import Meta
 from asof.online.store import META_KEY, OnlineStore
 from asof.registry.state import namespace_of
@@ -54,6 +55,7 @@ class Step:
     until_us: int
     whole: bool
     meta: Meta | None
+    note: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -64,6 +66,11 @@ class Step:
     def newest_us(self) -> int:
         """A record with a later watermark is another run's, which began later than this one."""
         return max(self.until_us, BEGIN_US if self.meta is None else self.meta.watermark_us)
+
+    @property
+    def is_streamed(self) -> bool:
+        """True where the records have a stream part as well, and a worker may write them at the same time."""
+        return is_streamed(self.view.source)
 
     @cached_property
     def retention(self) -> Retention:
@@ -129,10 +136,23 @@ def plan_steps(
     found = list(views)
     spaces = [namespace_of(fingerprint(view)) for view in found]
     metas = store.get([(namespace, [META_KEY]) for namespace in spaces])
+    ends = [_until(view, store, until_us) for view in found]
     return [
-        _step(view, namespace, None if data is None else Meta.parse(data), until_us, resources, whole=whole)
-        for view, namespace, data in zip(found, spaces, metas, strict=True)
+        replace(
+            _step(view, space, None if data is None else Meta.parse(data), end, resources, whole=whole),
+            note=note,
+        )
+        for view, space, data, (end, note) in zip(found, spaces, metas, ends, strict=True)
     ]
+
+
+def _until(view: FeatureView, store: OnlineStore, until_us: int) -> tuple[int, str]:
+    """The end of a view's interval: what is known before it has to be in the history, that of streams included."""
+    names = [part.source.name for part in parts_of(view.source) if part.source.stream is not None]
+    ends = {name: Checkpoints(store, name).settled(until_us) for name in names}
+    least = min([until_us, *ends.values()])
+    held = sorted(name for name, end in ends.items() if end < until_us)
+    return least, f"up to what the stream of {', '.join(held)} has landed" if held else ""
 
 
 def _step(
@@ -156,7 +176,7 @@ def report_of(step: Step) -> ViewReport:
     return ViewReport(
         step.view.name, step.namespace, fingerprint(step.view), step.from_us, step.until_us, step.whole,
         entities=0 if meta is None else meta.entities, held_bytes=0 if meta is None else meta.size_bytes,
-        done=step.is_done,
+        done=step.is_done, notes=[step.note] if step.note else [],
     )  # fmt: skip
 
 

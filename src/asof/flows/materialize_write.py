@@ -13,10 +13,15 @@ from typing import Any, Self, cast
 import numpy as np
 
 from asof.compute.arrays import Ints
-from asof.compute.record import Packed
+from asof.compute.record import Packed, join
+from asof.errors import BackendError
 from asof.flows.materialize_steps import Step
-from asof.online.store import META_KEY, Item, OnlineStore
+from asof.online.store import META_KEY, Item, OnlineStore, Swap
 
+Graft = Callable[[Packed, Sequence[bytes | None]], Packed]
+"""New batch parts and the records now -> the records with both."""
+
+_ROUNDS = 20
 _READ_AT_ONCE = 1_000  # records: one round trip of every store
 _WRITE_AT_ONCE = 10_000
 _WRITE_BYTES = 2**23
@@ -58,12 +63,20 @@ def write_records(
     packed: Packed,
     ttl_s: int | None,
     progress: Callable[[int], None],
+    graft: Graft | None = None,
 ) -> Kept:
-    """Writes the records of keys, but where the store has one of a run that began later; those without rows go."""
+    """Writes the records of keys, but where the store has one of a run that began later; those without rows go.
+
+    With `graft` the stream parts stay that the records have when they are written.
+    """
     total = Kept()
     view, edges = memoryview(cast("Any", packed.data)), cast("list[int]", packed.offsets.tolist())
     for piece in _pieces(keys, packed.offsets):
         records = [(keys[i], bytes(view[edges[i] : edges[i + 1]])) for i in piece]
+        if graft is not None:
+            total += _graft_records(store, step, records, ttl_s, graft)
+            progress(total.records)
+            continue
         held = fetch(store, step.namespace, [key for key, _ in records])
         items: list[Item] = []
         gone: list[bytes] = []
@@ -91,6 +104,51 @@ def write_records(
     return total
 
 
+def _graft_records(
+    store: OnlineStore, step: Step, records: Sequence[Item], ttl_s: int | None, graft: Graft
+) -> Kept:
+    """Puts new batch parts into records that a worker may be changing.
+
+    Raises:
+        BackendError: somebody came between all the time.
+    """
+    total, left = Kept(), list(records)
+    for _ in range(_ROUNDS):
+        held = fetch(store, step.namespace, [key for key, _ in left])
+        made = graft(Packed(*join([record for _, record in left])), held).records()
+        swaps: list[Swap] = []
+        again: list[Item] = []
+        for (key, record), old, new in zip(left, held, made, strict=True):
+            if old is not None and watermark_of(old) > step.newest_us:
+                total.entities += step.whole
+                total.held_bytes += len(old) if step.whole else 0
+            elif new or old is not None:
+                swaps.append((key, old, new or None))
+                again.append((key, record))
+        done = store.swap(step.namespace, swaps, ttl_s=ttl_s) if swaps else []
+        for (_, old, new), good in zip(swaps, done, strict=True):
+            if good:
+                total += _kept(step, old, new)
+        left = [item for item, good in zip(again, done, strict=True) if not good]
+        if not left:
+            return total
+    raise BackendError(
+        f"view {step.view.name!r}: a worker has changed records {_ROUNDS} times while they were written",
+        retryable=True,
+    )
+
+
+def _kept(step: Step, old: bytes | None, new: bytes | None) -> Kept:
+    """What one swap has changed."""
+    made = Kept(
+        int(new is not None), int(new is None), len(new or b""), int(new is not None), len(new or b"")
+    )
+    if old is not None and not step.whole:
+        made.entities -= 1
+        made.held_bytes -= len(old)
+    return made
+
+
 def _pieces(keys: Sequence[bytes], offsets: Ints) -> Iterator[list[int]]:
     """The places of keys in their order, in pieces: stores that keep them sorted fill their pages that way."""
     sizes = np.diff(offsets)
@@ -103,9 +161,9 @@ def _pieces(keys: Sequence[bytes], offsets: Ints) -> Iterator[list[int]]:
         start = stop
 
 
-def sweep(store: OnlineStore, step: Step, hashes: Ints) -> int:
+def sweep(store: OnlineStore, step: Step, hashes: Ints, graft: Graft | None = None) -> int:
     """Removes the records that are not among those written (whose keys have these hashes, sorted), and that no later
-    run has written; gives their number.
+    run has written; gives their number. With `graft` those stay that have a stream part, with nothing but that.
     """
     gone: list[bytes] = []
     for key, record in store.scan(step.namespace):
@@ -114,6 +172,11 @@ def sweep(store: OnlineStore, step: Step, hashes: Ints) -> int:
         place = min(int(np.searchsorted(hashes, hash(key))), hashes.size - 1)
         if hashes.size == 0 or hashes[place] != hash(key) or written_us < step.until_us:
             gone.append(key)
+    if graft is not None:
+        parts = (gone[i : i + _READ_AT_ONCE] for i in range(0, len(gone), _READ_AT_ONCE))
+        return sum(
+            _graft_records(store, step, [(key, b"") for key in part], None, graft).removed for part in parts
+        )
     return store.delete(step.namespace, gone) if gone else 0
 
 

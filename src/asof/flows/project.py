@@ -84,7 +84,9 @@ class Project:
         config: Config | None = None,
         meter: Meter | None = None,
         clock: Clock | None = None,
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self.definitions = Definitions(objects, root=None if config is None else config.root)
         self.config = config
         self.clock: Clock = clock or SystemClock()
@@ -94,6 +96,26 @@ class Project:
     def root(self) -> Path:
         """The folder where relative paths start."""
         return Path.cwd() if self.config is None else self.config.root
+
+    @property
+    def stream_folder(self) -> Path:
+        """Where the embedded logs of streams are; a project in memory keeps them in the `folder` that it was given.
+
+        Raises:
+            StateError: a project in memory without a folder.
+        """
+        if self.config is not None:
+            return self.config.stream_folder
+        if self._folder is None:
+            raise StateError("a project in memory has no place for streams", hint="Project(..., folder=...)")
+        return self._folder / "streams"
+
+    @property
+    def landing(self) -> Path | None:
+        """Where streams land what becomes part of the history; None for a project in memory without a folder."""
+        if self.config is not None:
+            return self.config.stream_landing
+        return None if self._folder is None else self._folder / "landed"
 
     def training_set(
         self,
@@ -268,7 +290,7 @@ class Project:
 
     def engine(self) -> DuckDBEngine:
         """A new engine with the project's settings."""
-        return DuckDBEngine(self.root, self._database)
+        return DuckDBEngine(self.root, self._database, self.landing)
 
     @cached_property
     def _database(self) -> DuckDBPyConnection:

@@ -6,15 +6,17 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from asof.clock import format_duration
 from asof.define.aggregation import FUNCTIONS
 from asof.define.spec import CODE, Spec, is_reference
+from asof.define.stream import Stream
 from asof.define.window import Window
 
 _MISSING = object()
 _HASH = re.compile(r"[0-9a-f]{64}")
+_STREAMS = {cls.__name__ for cls in get_args(Stream)}
 Node = Mapping[str, object]
 
 
@@ -190,6 +192,21 @@ def window_label(value: object) -> str | None:
     return window_of(cast("Mapping[str, Any]", value)).label
 
 
+def stream_label(value: object) -> str | None:
+    """A stream's body in words, as it was written.
+
+    Example:
+        >>> stream_label({"type": "Log", "partitions": 4, "retention_us": 86400000000})
+        'Log(partitions=4, retention=1d)'
+    """
+    node = cast("Node", value) if _is_node(value) else {}
+    if node.get("type") not in _STREAMS:
+        return None
+    read = cast("Node", _readable({name: item for name, item in node.items() if name != "type"}))
+    words = (f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in read.items())
+    return f"{node['type']}({', '.join(words)})"
+
+
 def window_of(body: Mapping[str, Any]) -> Window:
     """The window that a body tells."""
     return Window(
@@ -203,6 +220,8 @@ def _said(path: tuple[str, ...], value: object) -> str | None:
         return None
     if path and path[-1].endswith("_us") and isinstance(value, int):
         return format_duration(value)
+    if path == ("stream",) and (said := stream_label(value)):
+        return said
     if _is_node(value):
         return summary(value)
     if isinstance(value, list):

@@ -182,6 +182,8 @@ def known_columns(source: Spec) -> list[str]:
     typed: list[Body] = body.get("history", {}).get("columns", [])
     named = [*(column["name"] for column in typed), *(body[name] for name in TIMES if body.get(name))]
     mapped = [name for part in body.get("sources", []) for name in part.get("columns", {})]
+    if parted := body.get("stream", {}).get("partition_by"):
+        named.append(parted)
     return list(dict.fromkeys([*named, *body.get("personal", []), *body.get("columns", {}), *mapped]))
 
 

@@ -48,7 +48,7 @@ class Example:
     def held(self) -> Subject:
         """The subject over the histories."""
         sources = {
-            name: changed(source, history=InMemory(self.tables[name], name))
+            name: changed(source, history=InMemory(self.tables[name], name), stream=None)
             for name, source in self.sources.items()
         }
         return self.subject.over(sources)
@@ -112,7 +112,7 @@ def _attempt(
 
 def _with_derived(engine: Engine, source: Events, types: Types) -> Types:
     empty = pa.table({name: pa.array([], arrow) for name, arrow in types.items()})
-    return engine.schema(Mapped(changed(source, history=InMemory(empty, source.name))))
+    return engine.schema(Mapped(changed(source, history=InMemory(empty, source.name), stream=None)))
 
 
 def _spine(rng: random.Random, held: Subject, rows: Mapping[str, Sequence[Row]]) -> pa.Table:

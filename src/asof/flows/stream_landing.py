@@ -1,0 +1,178 @@
+"""Landing: the events of a stream become part of their source's history, each exactly once.
+
+Files are Parquet by partition and hour of known-at time; their names tell which offsets they hold, and which files
+count follows from that (`engines/landed.py`). So a worker that was killed after it wrote a file, and writes its events
+again in other pieces, adds nothing. Small files of an hour that is over become one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from asof.clock import from_us
+from asof.compute.arrow_ops import ints
+from asof.define.source import Events
+from asof.engines.landed import OFFSET, PARTITION, LandedFile, choose_files, parse_landed
+from asof.errors import BackendError
+from asof.flows.stream_events import EventBatch, events_of
+
+_HOUR_US = 3_600_000_000
+
+
+@dataclass
+class Lander:
+    """Collects the events of a source and writes them below a folder."""
+
+    folder: Path
+    source: Events
+    rows: int = 0
+    """How many events wait to be written."""
+    _waiting: dict[int, list[EventBatch]] = field(default_factory=dict[int, list[EventBatch]])
+
+    def add(self, batch: EventBatch) -> None:
+        """Takes a batch that follows the one before of its partition."""
+        self._waiting.setdefault(batch.partition, []).append(batch)
+        self.rows += batch.size
+
+    def drop(self, partition: int) -> None:
+        """Forgets what waits of a partition: it is landed, or somebody else will do that."""
+        self.rows -= sum(batch.size for batch in self._waiting.pop(partition, []))
+
+    def flush(self, partition: int) -> None:
+        """Writes what waits of a partition; all of it is on disk when it returns.
+
+        Raises:
+            BackendError: the folder cannot be written.
+        """
+        waiting = self._waiting.get(partition)
+        if not waiting:
+            return
+        try:
+            self._write(events_of(waiting))
+        except OSError as exc:
+            raise BackendError(
+                f"source {self.source.name!r}: its landed history cannot be written: {exc.strerror}",
+                hint="is there room, and may the worker write there?", retryable=True,
+            ) from exc  # fmt: skip
+        self.drop(partition)
+
+    def _write(self, batch: EventBatch) -> None:
+        hours = batch.known_us // _HOUR_US
+        edges = [0, *(np.flatnonzero(np.diff(hours)) + 1).tolist(), batch.size] if batch.size else []
+        for first, stop in pairwise(edges):
+            start = batch.start if first == 0 else int(batch.offsets[first])
+            end = batch.end if stop == batch.size else int(batch.offsets[stop])
+            hour = hour_of(int(batch.known_us[first]))
+            table = batch.table.slice(first, stop - first)
+            numbers = pa.array(np.full(stop - first, batch.partition, np.int32))
+            table = table.append_column(PARTITION, numbers)
+            table = table.append_column(OFFSET, pa.array(batch.offsets[first:stop]))
+            write_landed(self.folder, LandedFile(hour, batch.partition, start, end), table)
+
+
+def hour_of(at_us: int) -> str:
+    """The hour of an instant, as landed folders are named.
+
+    Example:
+        >>> hour_of(0), hour_of(-1)
+        ('1970-01-01T00', '1969-12-31T23')
+    """
+    return from_us(at_us // _HOUR_US * _HOUR_US).strftime("%Y-%m-%dT%H")
+
+
+def write_landed(folder: Path, file: LandedFile, table: pa.Table) -> None:
+    """Writes a landed file, whole or not at all."""
+    path = folder / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as out:
+            pq.write_table(table, out, compression="zstd")
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+    for each in (path.parent, folder):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def landed_chain(folder: Path, partition: int) -> list[tuple[LandedFile, Path]]:
+    """The files of a partition that count, in the order of their offsets."""
+    paths = choose_files(folder.glob(f"hour=*/p{partition:05}-*.parquet"))
+    named = [(cast("LandedFile", parse_landed(path)), path) for path in paths]
+    return sorted(named, key=lambda each: each[0].start)
+
+
+def first_landed(folder: Path, partition: int, known_us: int) -> int | None:
+    """An offset before which no landed event was known at this instant or later; None where none was after it."""
+    hour = hour_of(known_us)
+    return min((file.start for file, _ in landed_chain(folder, partition) if file.hour >= hour), default=None)
+
+
+def landed_batches(
+    folder: Path, source: Events, types: pa.Schema, partition: int, start: int, end: int
+) -> Iterator[EventBatch]:
+    """The landed events of a partition with offsets in `[start, end)`, file by file."""
+    for file, path in landed_chain(folder, partition):
+        if file.end <= start or file.start >= end:
+            continue
+        table = pq.read_table(path)
+        offsets = ints(table[OFFSET])
+        mine = np.flatnonzero((offsets >= start) & (offsets < end))
+        if not mine.size:
+            continue
+        table = table.slice(int(mine[0]), mine.size)
+        columns = [_typed(table, each) for each in types]
+        made = pa.table(cast("Any", columns), schema=types)
+        known = ints(made[str(source.known_at)].cast(pa.timestamp("us")).cast(pa.int64()))
+        yield EventBatch(source, partition, made, offsets[mine], known, max(start, file.start), file.end)
+
+
+def _typed(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray:
+    if wanted.name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, wanted.type)])
+    column = table[wanted.name]
+    return column if column.type == wanted.type else column.cast(wanted.type)
+
+
+def merge_hours(folder: Path, partition: int, before: str) -> int:
+    """Makes one file of each hour before another one, and removes what was merged an hour earlier; gives how many
+    files it has written.
+    """
+    written = 0
+    chain = landed_chain(folder, partition)
+    for hour in sorted({file.hour for file, _ in chain if file.hour < before}):
+        mine = [(file, path) for file, path in chain if file.hour == hour]
+        if len(mine) > 1:
+            tables = [pq.read_table(path) for _, path in mine]
+            whole = LandedFile(hour, partition, mine[0][0].start, mine[-1][0].end)
+            write_landed(folder, whole, pa.concat_tables(tables))
+            written += 1
+        else:
+            _remove_pieces(partition, mine)
+    return written
+
+
+def _remove_pieces(partition: int, kept: Sequence[tuple[LandedFile, Path]]) -> None:
+    """Removes the pieces of which a file was merged: whoever listed them then has read them by now."""
+    for file, path in kept:
+        for piece in path.parent.glob(f"p{partition:05}-*.parquet"):
+            named = parse_landed(piece)
+            if named is not None and piece != path and file.start <= named.start and named.end <= file.end:
+                piece.unlink(missing_ok=True)
