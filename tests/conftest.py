@@ -8,9 +8,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-from tests.services import dynamodb, postgres, redis_cluster, redis_server
+from tests.services import dynamodb, kafka, postgres, redis_cluster, redis_server
 
-__all__ = ["dynamodb", "postgres", "redis_cluster", "redis_server"]
+__all__ = ["dynamodb", "kafka", "postgres", "redis_cluster", "redis_server"]
 
 # No deadlines: the first call of a kernel compiles it, and shared machines stall.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.differing_executors]}

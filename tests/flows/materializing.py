@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from asof.flows.materialize import Resources, ViewReport, plan_steps, run_steps
 from asof.flows.project import Project
 from asof.online.codec import Meta
 from asof.online.lmdb import LmdbStore
-from asof.online.store import META_KEY, Item, OnlineStore, Wanted
+from asof.online.store import META_KEY, Item, OnlineStore, Swap, Wanted
 from asof.online.store_url import parse_store_url
 from asof.registry.state import namespace_of
 from asof.usage import NullMeter
@@ -144,6 +144,9 @@ class Hooked:
 
     def write(self, namespace: str, items: Iterable[Item], *, ttl_s: int | None = None) -> int:
         return self._call("write", lambda: self.store.write(namespace, items, ttl_s=ttl_s))
+
+    def swap(self, namespace: str, items: Sequence[Swap], *, ttl_s: int | None = None) -> list[bool]:
+        return self._call("swap", lambda: self.store.swap(namespace, items, ttl_s=ttl_s))
 
     def delete(self, namespace: str, keys: Iterable[bytes]) -> int:
         return self._call("delete", lambda: self.store.delete(namespace, keys))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import botocore.exceptions
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
+from moto.dynamodb.models import DynamoDBBackend
 
 from asof.errors import BackendError, ConfigError
 from asof.online import dynamodb as module
@@ -43,6 +45,23 @@ def url(dynamodb: DynamoDB) -> str:
     return dynamodb.url()
 
 
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service compares and puts in one; the emulation only if one call comes after another."""
+    lock = threading.Lock()
+
+    def locked(change: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            with lock:
+                return change(*args, **more)
+
+        return call
+
+    for name in ("put_item", "delete_item"):
+        monkeypatch.setattr(DynamoDBBackend, name, locked(getattr(DynamoDBBackend, name)))
+
+
+@pytest.mark.usefixtures("one_by_one")
 class TestContract(OnlineStoreContract):
     large_record_bytes = 300_000  # the emulation counts records in base64, the service does not
 
@@ -181,6 +200,38 @@ def test_a_record_is_gone_when_its_time_is_over_although_the_service_keeps_it_lo
     store.close()
 
 
+def test_a_swap_takes_a_record_whose_time_is_over_for_none(dynamodb):
+    clock = FakeClock("2025-01-01")
+    store = DynamoStore(parse_store_url(dynamodb.url()), timeout_s=WAIT_S, clock=clock)
+    store.write("v1", [(b"ann", b"1"), (b"bob", b"1")], ttl_s=60)
+    assert store.swap("v1", [(b"ann", None, b"2")]) == [False]
+    clock.advance("60s")
+    assert store.swap("v1", [(b"ann", None, b"2"), (b"bob", b"1", b"2")]) == [True, False]
+    clock.advance("60s")
+    assert list(store.scan("v1")) == [(b"ann", b"2")]
+    store.close()
+
+
+def test_a_swap_whose_answer_was_lost_is_known_to_be_made(dynamodb):
+    store = open_dynamo(dynamodb, Pauses())
+    store.write("v1", [(b"ann", b"1"), (b"bob", b"9"), (b"dan", b"1")])
+    lost: set[str] = set()
+
+    def lose(model: Any, **_: object) -> None:
+        if model.name not in lost:
+            lost.add(model.name)
+            raise botocore.exceptions.ConnectionClosedError(endpoint_url="http://x")
+
+    store._steps.meta.events.register("after-call.dynamodb.PutItem", lose)
+    store._steps.meta.events.register("after-call.dynamodb.DeleteItem", lose)
+    assert store.swap("v1", [(b"ann", b"1", b"2")]) == [True]
+    swaps = [(b"dan", b"1", None), (b"cat", None, b"3"), (b"bob", b"1", b"2")]
+    assert store.swap("v1", swaps) == [True, True, False]
+    assert lost == {"PutItem", "DeleteItem"}
+    assert sorted(store.scan("v1")) == [(b"ann", b"2"), (b"bob", b"9"), (b"cat", b"3")]
+    store.close()
+
+
 @pytest.mark.usefixtures("dynamodb")
 def test_a_service_that_does_not_answer_fails_a_read_in_time():
     with socket.socket() as silent:
@@ -214,7 +265,16 @@ def test_options_are_checked():
 
 def test_every_error_of_the_driver_is_mapped():
     model = botocore.session.get_session().get_service_model("dynamodb")
-    calls = ("BatchGetItem", "BatchWriteItem", "Scan", "CreateTable", "DescribeTable", "UpdateTimeToLive")
+    calls = (
+        "BatchGetItem",
+        "BatchWriteItem",
+        "PutItem",
+        "DeleteItem",
+        "Scan",
+        "CreateTable",
+        "DescribeTable",
+        "UpdateTimeToLive",
+    )
     answers = {shape.name for call in calls for shape in model.operation_model(call).error_shapes}
     assert not answers - set(module.CODES)
     found = [each for _, each in inspect.getmembers(botocore.exceptions, inspect.isclass)]

@@ -8,6 +8,8 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from asof.errors import BackendError
 from asof.online import postgres as module
 from asof.online.open_store import open_store
+from asof.online.postgres import PostgresStore
+from asof.online.retry import Deadline
 from asof.online.store import OnlineStore
 from asof.testing.online import OnlineStoreContract
 from tests.services import Postgres
@@ -38,6 +42,29 @@ class TestContract(OnlineStoreContract):
         store = open_store(url, timeout_s=WAIT_S)
         yield store
         store.close()
+
+
+@pytest.mark.service("postgres")
+def test_a_swap_whose_answer_was_lost_is_known_to_be_made(url, monkeypatch):
+    store = open_store(url, timeout_s=WAIT_S)
+    assert isinstance(store, PostgresStore)
+    store.write("v8", [(b"ann", b"1"), (b"bob", b"9"), (b"dan", b"1")])
+    connection_of, lost = store._pool.connection, list[None]()
+
+    @contextmanager
+    def losing(deadline: Deadline) -> Iterator[Any]:
+        with connection_of(deadline) as connection:
+            yield connection
+            if not lost:
+                lost.append(None)
+                raise psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(store._pool, "connection", losing)
+    swaps = [(b"dan", b"1", None), (b"cat", None, b"3"), (b"bob", b"1", b"2"), (b"ann", b"1", b"2")]
+    assert store.swap("v8", swaps) == [True, True, False, True]
+    assert lost
+    assert sorted(store.scan("v8")) == [(b"ann", b"2"), (b"bob", b"9"), (b"cat", b"3")]
+    store.close()
 
 
 @pytest.mark.service("postgres")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
 import redis.exceptions
+from redis.client import Pipeline
 
 from asof.errors import BackendError
 from asof.online import redis as module
@@ -199,6 +201,85 @@ def test_a_cluster_node_that_is_gone_is_told_in_time(redis_cluster):
         else:
             break
     assert store.get([("v1", keys)]) == keys
+    store.close()
+
+
+class Losing:
+    """Loses the answer to the first call of a driver's method: the server has made it, and nobody knows."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call, self.lost = call, False
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        answer = self.call(*args, **options)
+        if not self.lost:
+            self.lost = True
+            raise redis.ConnectionError("connection reset")
+        return answer
+
+
+LOST = [
+    (b"ann", b"1", b"2"),
+    (b"bob", b"1", b"2"),
+    (b"cat", None, b"3"),
+    (b"dan", b"1", None),
+    (b"eve", b"1", b"5"),
+]
+
+
+@pytest.mark.service("redis")
+def test_a_swap_whose_answer_was_lost_is_known_to_be_made(redis_server, monkeypatch):
+    store = open_store(redis_server.url, timeout_s=WAIT_S)
+    assert isinstance(store, RedisStore)
+    store.write("vlost", [(b"ann", b"1"), (b"bob", b"9"), (b"dan", b"1"), (b"eve", b"1" * 2_000)])
+    monkeypatch.setattr(store._client, "execute_command", Losing(store._client.execute_command))
+    swaps = [*LOST[:4], (b"eve", b"1" * 2_000, b"5")]
+    assert store.swap("vlost", swaps) == [True, False, True, True, True]
+    assert sorted(store.scan("vlost")) == [(b"ann", b"2"), (b"bob", b"9"), (b"cat", b"3"), (b"eve", b"5")]
+    store.drop("vlost")
+    store.close()
+
+
+@pytest.mark.service("redis")
+def test_a_swap_in_a_cluster_whose_answer_was_lost_is_known_to_be_made(redis_cluster, monkeypatch):
+    store = open_store(f"redis+cluster://127.0.0.1:{redis_cluster[0].port}", timeout_s=WAIT_S)
+    store.write("vlost", [(b"ann", b"1"), (b"bob", b"9"), (b"dan", b"1"), (b"eve", b"1")])
+    losing = Losing(Pipeline.execute)
+
+    def execute(pipeline: Any, **options: Any) -> Any:
+        return losing(pipeline, **options)
+
+    monkeypatch.setattr(Pipeline, "execute", execute)
+    assert store.swap("vlost", LOST) == [True, False, True, True, True]
+    assert losing.lost
+    monkeypatch.undo()
+    assert sorted(store.scan("vlost")) == [(b"ann", b"2"), (b"bob", b"9"), (b"cat", b"3"), (b"eve", b"5")]
+    store.drop("vlost")
+    store.close()
+
+
+@pytest.mark.service("redis")
+def test_a_swap_in_a_cluster_follows_a_slot_that_has_moved(redis_cluster):
+    store = open_store(f"redis+cluster://127.0.0.1:{redis_cluster[0].port}", timeout_s=WAIT_S)
+    assert isinstance(store, RedisStore)
+    store.write("vmoved", [(b"ann", b"1"), (b"bob", b"1")])
+    layout = store._client.nodes_manager
+    servers = list(layout.slots_cache.values())
+    for slot, node in list(layout.slots_cache.items()):  # what the client believes is wrong for every slot
+        layout.slots_cache[slot] = next(each for each in servers if each != node)
+    assert store.swap("vmoved", [(b"ann", b"1", b"2"), (b"bob", b"2", b"3")]) == [True, False]
+    assert store.get([("vmoved", [b"ann", b"bob"])]) == [b"2", b"1"]
+    store.close()
+
+
+@pytest.mark.service("redis")
+def test_a_swap_without_a_time_to_live_keeps_the_record(redis_server):
+    store = open_store(redis_server.url, timeout_s=WAIT_S)
+    store.write("vttl", [(b"ann", b"1"), (b"bob", b"1")], ttl_s=100)
+    assert store.swap("vttl", [(b"ann", b"1", b"2")]) == [True]
+    assert store.swap("vttl", [(b"bob", b"1", b"2")], ttl_s=1_000) == [True]
+    assert redis_server.ask("TTL asof:{ann}:vttl").strip() == b":-1"
+    assert redis_server.ask("TTL asof:{bob}:vttl").strip() in {b":1000", b":999"}
     store.close()
 
 

@@ -40,6 +40,7 @@ from asof.flows.online_request import Asked, Shape, ask
 from asof.flows.online_service import OnlineService, ServiceInfo, describe_service, online_views, prepare
 from asof.flows.own_request import OwnColumns, OwnRequest
 from asof.flows.request import request_column
+from asof.flows.stream_checkpoint import progress_of
 from asof.online.codec import Meta
 from asof.online.store import META_KEY, OnlineStore
 
@@ -244,7 +245,10 @@ class OnlineReader:
             keys = {name for entity in made.entities for name in entity.keys.names}
             shape = Shape.of(service, made.entities, {n: t for n, t in types.items() if n not in keys})
         age_us = service.max_age_us
-        watermarks = tuple(metas[view.namespace].watermark_us for view in made.views)
+        watermarks = tuple(
+            max(metas[each.namespace].watermark_us, progress_of(self.store, each.view, each.namespace))
+            for each in made.views
+        )
         limits = [END_US if age_us is None else us + age_us for us in watermarks]
         ready = _Ready(
             made,

@@ -21,7 +21,7 @@ from asof.compute.fold_records import MISSING, STALE
 from asof.define.feature_view import FeatureRef, FeatureView
 from asof.define.request_feature import RequestFeature
 from asof.define.service import FeatureService
-from asof.define.source import parts_of
+from asof.define.source import is_streamed, parts_of
 from asof.engines.scan import Engine
 from asof.errors import MissingColumn, WrongType
 from asof.flows.feature_columns import Settings, asked_of, group_columns
@@ -89,7 +89,8 @@ def replay(project: Project, service: FeatureService, log: pa.Table, *, toleranc
 
     Floats are compared to the last bit; with a `tolerance`, two numbers are one when they are apart by no more than
     that share of the larger one. A value that the service's policy had put in the place of a missing or stale one
-    is not compared.
+    is not compared. Of a view that follows a stream, a value may also be that of all that was known when it was asked:
+    events that came since the worker last said how far it is are in it, or are on their way.
 
     Raises:
         MissingColumn: the log has not the columns of this service. DataError: the source is not as it must be.
@@ -210,6 +211,8 @@ def _compare(
             use &= status != worth
     offline, now = _whole(offline), _whole(now)
     wrong = use & _differ(online, offline, tolerance)
+    if any(is_streamed(ref.view.source) for ref in service.refs):
+        wrong &= _differ(online, now, tolerance)
     made = ColumnSkew(name, int(use.sum()), int(wrong.sum()), int((~use).sum()))
     made.fresher = int((use & ~wrong & _differ(offline, now, tolerance)).sum())
     if wrong.any() and _is_number(offline.type):

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -99,6 +100,7 @@ class SourceWorker:
         self._lander = Lander(self.landing / self.source.name, self.source)
         self._types = self.schema.arrow
         self._partitions: dict[int, _Partition] = {}
+        self._wanted: set[int] = set()
         self._follower: Follower | None = None
         self._total = max(1, len(self.stream.ends()))
 
@@ -114,8 +116,9 @@ class SourceWorker:
         polled = self._follower.poll(timeout_s, self.limits.batch_events)
         for partition in polled.lost:
             self._lose(partition)
-        for partition in polled.gained:
-            self._gain(partition)
+        self._wanted |= {*polled.gained}
+        for partition in sorted(self._wanted):
+            self._try_gain(partition)
         done = 0
         by_partition: dict[int, list[Chunk]] = {}
         for chunk in polled.chunks:
@@ -145,6 +148,7 @@ class SourceWorker:
             self._follower.close()
             self._follower = None
         self._partitions.clear()
+        self._wanted.clear()
 
     def _again(self, work: Callable[[], int]) -> int:
         """Does something again that may be done twice, while a back end says that trying again may help."""
@@ -157,6 +161,12 @@ class SourceWorker:
                     raise
                 time.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+
+    def _try_gain(self, partition: int) -> None:
+        """Takes a partition that is given to this worker; where another one comes between, it is tried again."""
+        with suppress(_Lost):
+            self._gain(partition)
+            self._wanted.discard(partition)
 
     def _gain(self, partition: int) -> None:
         checkpoint = self.checkpoints.take(partition, self.owner)
@@ -180,6 +190,7 @@ class SourceWorker:
 
     def _lose(self, partition: int) -> None:
         self._partitions.pop(partition, None)
+        self._wanted.discard(partition)
         self._lander.drop(partition)
 
     def _catch_up(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -322,7 +333,8 @@ class SourceWorker:
         now = self.checkpoints.find(partition)
         self._lose(partition)
         if now is not None and now.owner == self.owner:  # told to replay
-            self._gain(partition)
+            self._wanted.add(partition)
+            self._try_gain(partition)
 
     def _save(self, before: Checkpoint, after: Checkpoint) -> bool:
         made: list[bool] = []
@@ -347,6 +359,7 @@ class SourceWorker:
             {
                 "next": state.next, "known_us": known_us, "at_us": now_us, "events_per_s": round(rate, 1),
                 "counts": dict(state.counts), "owner": self.owner,
+                "views": [each.namespace for each in self.applier.views],
             },
         )  # fmt: skip
         state.noted_us, state.noted_events = now_us, events

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
+from asof.define.feature_view import FeatureView
+from asof.define.source import parts_of
 from asof.define.window import BEGIN_US
 from asof.errors import BackendError, DataError
 from asof.online.store import OnlineStore
@@ -148,6 +150,15 @@ class Checkpoints:
         found = self._store.get([(NAMESPACE, keys)]) if keys else []
         return {p: _parsed(data) for p, data in zip(partitions, found, strict=True) if data is not None}
 
+    def progress(self, namespace: str) -> int | None:
+        """Until when all that was known is in the records of a view, as its workers have noted it; None where one has
+        noted nothing, or does not follow for this view.
+        """
+        partitions, notes = _Register.parse(self._get(self._register)).partitions, self.notes()
+        mine = [notes.get(each) for each in partitions]
+        known = [note["known_us"] for note in mine if note is not None and namespace in note["views"]]
+        return min(known) if known and len(known) == len(partitions) else None
+
     def _registered(self, partition: int) -> int:
         """Notes that the partition has been taken; gives from when on its events may be known."""
         for _ in range(_ROUNDS):
@@ -179,6 +190,13 @@ class Checkpoints:
             hint="try again",
             retryable=True,
         )
+
+
+def progress_of(store: OnlineStore, view: FeatureView, namespace: str) -> int:
+    """Until when all that was known is in the records of a view by its streams (BEGIN_US: nobody can say)."""
+    names = [part.source.name for part in parts_of(view.source) if part.source.stream is not None]
+    known = [Checkpoints(store, name).progress(namespace) for name in names]
+    return min((BEGIN_US if us is None else us for us in known), default=BEGIN_US)
 
 
 def _packed(body: dict[str, object]) -> bytes:

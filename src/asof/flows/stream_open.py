@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asof.define.feature_view import FeatureView
@@ -63,7 +64,7 @@ def streamed_source(project: Project, name: str) -> Events:
 
 def open_source_stream(project: Project, source: Events) -> Stream:
     """The stream of a source; close it when done."""
-    return open_stream(_stream(source), name=source.name, folder=project.stream_folder, clock=project.clock)
+    return open_stream(_stream(source), name=source.name, folder=_folder(project), clock=project.clock)
 
 
 def open_dead_letters(project: Project, source: Events) -> DeadLetters:
@@ -77,7 +78,7 @@ def open_dead_letters(project: Project, source: Events) -> DeadLetters:
     else:
         beside = changed(definition, partitions=1, partition_by=None)
     name = source.name + DEAD
-    return DeadLetters(open_stream(beside, name=name, folder=project.stream_folder, clock=project.clock))
+    return DeadLetters(open_stream(beside, name=name, folder=_folder(project), clock=project.clock))
 
 
 def views_of_source(project: Project, source: Events) -> list[FeatureView]:
@@ -132,6 +133,12 @@ def open_worker(
         watch,
         group,
     )
+
+
+def _folder(project: Project) -> Path:
+    if project.stream_folder is None:
+        raise StateError("a project in memory has no place for streams", hint="Project(..., folder=...)")
+    return project.stream_folder
 
 
 def _stream(source: Events) -> Definition:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,8 +17,9 @@ from asof.clock import Clock, SystemClock
 from asof.errors import BackendError, MissingExtra
 from asof.online.batches import batches_of, groups_of
 from asof.online.retry import STEP_FACTOR, Deadline, Retries
-from asof.online.store import Capabilities, Item, Wanted
+from asof.online.store import Capabilities, Item, Swap, Wanted
 from asof.online.store_url import StoreUrl
+from asof.online.swaps import swap_batches
 
 try:
     from boto3.session import Session
@@ -29,6 +31,7 @@ except ImportError as missing:
 # What the service answers: may the same call succeed later?
 CODES = {
     "AccessDeniedException": False,
+    "ConditionalCheckFailedException": False,
     "InternalServerError": True,
     "InvalidEndpointException": True,
     "ItemCollectionSizeLimitExceededException": False,
@@ -40,6 +43,7 @@ CODES = {
     "ResourceNotFoundException": False,
     "ServiceUnavailable": True,
     "ThrottlingException": True,
+    "TransactionConflictException": True,
     "UnrecognizedClientException": False,
     "ValidationException": False,
 }
@@ -53,7 +57,7 @@ RETRYABLE = {
 }
 _HINTS = {
     "ResourceNotFoundException": "make the table (docs/reference/online-stores.md), or add ?create=true",
-    "AccessDeniedException": "the role needs BatchGetItem, BatchWriteItem and Scan on the table",
+    "AccessDeniedException": "the role needs BatchGetItem, BatchWriteItem, PutItem, DeleteItem and Scan on the table",
     "ProvisionedThroughputExceededException": "more was asked than the table's capacity: raise it, or bill on demand",
     "NoCredentialsError": "give the process AWS credentials: a role, a profile, or AWS_ACCESS_KEY_ID",
 }
@@ -142,8 +146,8 @@ class DynamoStore:
 
         def keep(answer: dict[str, Any]) -> None:
             for item in answer["Responses"].get(self._table, ()):
-                if int(item.get("expires_at", {"N": now_s + 1})["N"]) > now_s:
-                    found[item["namespace"]["S"], item["entity"]["B"]] = item["record"]["B"]
+                if (record := _record(item, now_s)) is not None:
+                    found[item["namespace"]["S"], item["entity"]["B"]] = record
 
         return keep
 
@@ -164,6 +168,41 @@ class DynamoStore:
             self._change([{"PutRequest": {"Item": item}} for item in puts])
             count += len(batch)
         return count
+
+    def swap(self, namespace: str, items: Sequence[Swap], *, ttl_s: int | None = None) -> list[bool]:
+        """Puts each record in the place of the one that is expected: a call for each, up to `size` at one time."""
+        self._clients()
+        made: list[bool] = []
+        with ThreadPoolExecutor(self._url.number("size", 16), "asof-online-swap") as pool:
+            for batch in swap_batches(
+                items,
+                max_items=_WRITE_ITEMS,
+                max_bytes=_WRITE_BYTES,
+                max_record_bytes=_CAPABILITIES.max_record_bytes,
+                store=self._name,
+            ):
+                deadline = Deadline(self._timeout_s * STEP_FACTOR)
+                made += pool.map(partial(self._swap_one, namespace, ttl_s=ttl_s, deadline=deadline), batch)
+        return made
+
+    def _swap_one(self, namespace: str, swap: Swap, *, ttl_s: int | None, deadline: Deadline) -> bool:
+        client, now_s = self._clients()[1], self._clock.now_us() // 1_000_000
+        record = swap[2]
+        request, tries = _swap_request(self._table, namespace, swap, now_s, ttl_s), list[None]()
+        call = client.delete_item if record is None else client.put_item
+
+        def once() -> bool:
+            tries.append(None)
+            try:
+                call(**request)
+            except ClientError as error:
+                if _code(error) != "ConditionalCheckFailedException":
+                    raise
+                # The answer to one that was made may have been lost: then what is there tells.
+                return len(tries) > 1 and _record(error.response.get("Item"), now_s) == record
+            return True
+
+        return self._run(once, deadline)
 
     def delete(self, namespace: str, keys: Iterable[bytes]) -> int:
         """Removes records."""
@@ -289,6 +328,36 @@ class DynamoStore:
 
 def _key(namespace: str, key: bytes) -> dict[str, Any]:
     return {"entity": {"B": key}, "namespace": {"S": namespace}}
+
+
+def _record(item: Any, now_s: int) -> bytes | None:
+    """An item's record; None where there is no item, or its time is over."""
+    if not item or int(item.get("expires_at", {"N": now_s + 1})["N"]) <= now_s:
+        return None
+    return item["record"]["B"]
+
+
+def _swap_request(table: str, namespace: str, swap: Swap, now_s: int, ttl_s: int | None) -> dict[str, Any]:
+    """What PutItem or DeleteItem are asked; an item whose time is over counts as none."""
+    key, expected, record = swap
+    names, values = {"#t": "expires_at"}, dict[str, Any]({":now": {"N": str(now_s)}})
+    if expected is None:
+        names["#e"] = "entity"
+        condition = "attribute_not_exists(#e) or #t <= :now"
+    else:
+        names["#r"], values[":expected"] = "record", {"B": expected}
+        condition = "#r = :expected and (attribute_not_exists(#t) or #t > :now)"
+    request: dict[str, Any] = {
+        "TableName": table,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if record is None:
+        return {**request, "Key": _key(namespace, key)}
+    more = {} if ttl_s is None else {"expires_at": {"N": str(now_s + ttl_s)}}
+    return {**request, "Item": {**_key(namespace, key), "record": {"B": record}, **more}}
 
 
 def _size(request: dict[str, Any]) -> int:

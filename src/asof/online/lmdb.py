@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 
 import lmdb
@@ -17,8 +17,9 @@ from asof.errors import BackendError
 from asof.online.batches import batches_of, groups_of
 from asof.online.lmdb_environment import SharedEnvironment, share_environment
 from asof.online.retry import STEP_FACTOR, Deadline
-from asof.online.store import Capabilities, Item, Wanted
+from asof.online.store import Capabilities, Item, Swap, Wanted
 from asof.online.store_url import StoreUrl
+from asof.online.swaps import swap_batches
 
 _CAPABILITIES = Capabilities(embedded=True, expires=False, max_record_bytes=2**31 - 1)
 _WRITE_ITEMS = 10_000
@@ -95,8 +96,7 @@ class LmdbStore:
     def write(self, namespace: str, items: Iterable[Item], *, ttl_s: int | None = None) -> int:
         """Puts records, in transactions of up to 10,000 records or 16 MiB, each on disk when it ends."""
         shared = self._usable()
-        if ttl_s is not None:
-            raise BackendError(f"online store {self._name}: records cannot be given a time to live")
+        self._refuse(ttl_s)
         prefix, count = self._prefixes[namespace], 0
         for batch in batches_of(
             items,
@@ -109,6 +109,31 @@ class LmdbStore:
             shared.change(rows, (), self._step())
             count += len(rows)
         return count
+
+    def swap(self, namespace: str, items: Sequence[Swap], *, ttl_s: int | None = None) -> list[bool]:
+        """Puts each record in the place of the one that is expected, in transactions like those of a write."""
+        shared = self._usable()
+        self._refuse(ttl_s)
+        prefix, made = self._prefixes[namespace], list[bool]()
+        for batch in swap_batches(
+            items,
+            max_items=_WRITE_ITEMS,
+            max_bytes=_WRITE_BYTES,
+            max_record_bytes=_CAPABILITIES.max_record_bytes,
+            store=self._name,
+        ):
+            rows = [(prefix + key, expected, record) for key, expected, record in batch]
+            places = sorted(range(len(rows)), key=[key for key, _, _ in rows].__getitem__)
+            answers = [False] * len(rows)
+            swapped = shared.swap([rows[place] for place in places], self._step())
+            for place, answer in zip(places, swapped, strict=True):
+                answers[place] = answer
+            made += answers
+        return made
+
+    def _refuse(self, ttl_s: int | None) -> None:
+        if ttl_s is not None:
+            raise BackendError(f"online store {self._name}: records cannot be given a time to live")
 
     def delete(self, namespace: str, keys: Iterable[bytes]) -> int:
         """Removes records."""

@@ -14,16 +14,17 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import lmdb
 
 from asof.errors import BackendError
 from asof.online.lmdb_errors import full_disk, translated
 from asof.online.retry import Deadline
-from asof.online.store import Item
+from asof.online.store import Item, Swap
 
 MAX_READERS = 1022  # read transactions at one time, over all processes
 _FIRST_MAP_BYTES = 2**30  # address space, not disk
@@ -31,6 +32,7 @@ _SMALLEST_GROWTH_BYTES = 2**16
 _GROWTHS = 40
 _LOCK_FILE_BYTES = 2**16  # what MAX_READERS take
 _FORK_WAIT_S = 30.0
+_T = TypeVar("_T")
 
 
 class SharedEnvironment:
@@ -135,27 +137,56 @@ class SharedEnvironment:
         Raises:
             BackendError: nothing was changed; the disk is full, or others write all the time.
         """
+
+        def work(txn: lmdb.Transaction) -> None:
+            for key, record in puts:
+                txn.put(key, record)
+            for key in deletes:
+                txn.delete(key)
+
+        self._commit(work, deadline)
+
+    def swap(self, swaps: Sequence[Swap], deadline: Deadline) -> list[bool]:
+        """Which of them found the record that they expect, and put theirs in its place; one transaction.
+
+        Raises:
+            BackendError: nothing was changed, as in `change`.
+        """
+
+        def work(txn: lmdb.Transaction) -> list[bool]:
+            made: list[bool] = []
+            with txn.cursor() as cursor:  # in the order of keys it need not go down the tree for each
+                for key, expected, record in swaps:
+                    right = cursor.get(key) == expected
+                    made.append(right)
+                    if right and record is not None:
+                        cursor.put(key, record)
+                    elif right and expected is not None:
+                        cursor.delete()
+            return made
+
+        return self._commit(work, deadline)
+
+    def _commit(self, work: Callable[[lmdb.Transaction], _T], deadline: Deadline) -> _T:
+        """What the work gives, done in one transaction; it is done anew where the map was too small."""
         for _ in range(_GROWTHS):
             with self.writing(deadline) as env:
-                if self._try_change(env, puts, deletes, deadline):
-                    return
+                for given in self._try_commit(env, work, deadline):
+                    return given
         raise full_disk(self._name)
 
-    def _try_change(
-        self, env: lmdb.Environment, puts: Iterable[Item], deletes: Iterable[bytes], deadline: Deadline
-    ) -> bool:
-        """Whether it is done; False: the map was too small, and is larger now."""
+    def _try_commit(
+        self, env: lmdb.Environment, work: Callable[[lmdb.Transaction], _T], deadline: Deadline
+    ) -> list[_T]:
+        """What the work gave, alone; nothing: the map was too small, and is larger now."""
         try:
             txn = env.begin(write=True)
         except lmdb.MapResizedError:
             with self._quiet(env, deadline):
                 env.set_mapsize(0)
-            return False
+            return []
         try:
-            for key, record in puts:
-                txn.put(key, record)
-            for key in deletes:
-                txn.delete(key)
+            given = [work(txn)]
             txn.commit()
         except BaseException as error:
             # An abort waits until nobody is in a call of LMDB, which may be never while threads read.
@@ -164,8 +195,8 @@ class SharedEnvironment:
                 if not isinstance(error, lmdb.MapFullError):
                     raise
                 env.set_mapsize(self._larger_bytes(env))
-            return False
-        return True
+            return []
+        return given
 
     def _larger_bytes(self, env: lmdb.Environment) -> int:
         """Twice the map's size, as far as the disk allows."""

@@ -15,8 +15,9 @@ from typing import Any, LiteralString
 from asof.errors import BackendError, MissingExtra
 from asof.online.batches import batches_of, groups_of
 from asof.online.retry import STEP_FACTOR, Deadline, Retries
-from asof.online.store import Capabilities, Item, Wanted
+from asof.online.store import Capabilities, Item, Swap, Wanted
 from asof.online.store_url import StoreUrl
+from asof.online.swaps import swap_batches
 
 try:
     import psycopg
@@ -62,6 +63,26 @@ insert into asof_online (namespace, key, record)
 select %b, key, record from unnest(%b::bytea[], %b::bytea[]) w (key, record)
 on conflict (namespace, key) do update set record = excluded.record
 where asof_online.record is distinct from excluded.record"""
+# One statement has one snapshot, but a row that another transaction has just changed is looked at again, as it is now.
+_SWAP = """
+with w (place, key, expected, record) as materialized (
+    select place, key, expected, record
+    from unnest(%b::bigint[], %b::bytea[], %b::bytea[], %b::bytea[]) u (place, key, expected, record)
+), put as (
+    update asof_online o set record = w.record from w
+    where o.namespace = %b and o.key = w.key and o.record = w.expected and w.record is not null returning w.place
+), gone as (
+    delete from asof_online o using w
+    where o.namespace = %b and o.key = w.key and o.record = w.expected and w.record is null returning w.place
+), new as (
+    insert into asof_online (namespace, key, record)
+    select %b, key, record from w where expected is null and record is not null order by key
+    on conflict do nothing returning key
+)
+select place from put union all select place from gone
+union all select w.place from w join new on new.key = w.key
+union all select w.place from w left join asof_online o on o.namespace = %b and o.key = w.key
+where w.expected is null and w.record is null and o.key is null"""
 _DELETE = "delete from asof_online where namespace = %b and key = any(%b::bytea[])"
 _SCAN = "select key, record from asof_online where namespace = %b and key > %b order by key limit %b"
 _SCAN_FIRST = "select key, record from asof_online where namespace = %b order by key limit %b"
@@ -117,8 +138,7 @@ class PostgresStore:
     def write(self, namespace: str, items: Iterable[Item], *, ttl_s: int | None = None) -> int:
         """Puts records, up to 2,000 or 8 MiB in one statement."""
         self._pool.usable()
-        if ttl_s is not None:
-            raise BackendError(f"online store {self._name}: records cannot be given a time to live")
+        self._refuse(ttl_s)
         count = 0
         for batch in batches_of(
             items,
@@ -131,6 +151,38 @@ class PostgresStore:
             self._step(_PUT, (namespace, [key for key, _ in rows], [record for _, record in rows]))
             count += len(batch)
         return count
+
+    def swap(self, namespace: str, items: Sequence[Swap], *, ttl_s: int | None = None) -> list[bool]:
+        """Puts each record in the place of the one that is expected, up to 2,000 or 8 MiB in one statement."""
+        self._pool.usable()
+        self._refuse(ttl_s)
+        made: list[bool] = []
+        for batch in swap_batches(
+            items,
+            max_items=_WRITE_ITEMS,
+            max_bytes=_WRITE_BYTES,
+            max_record_bytes=_CAPABILITIES.max_record_bytes,
+            store=self._name,
+        ):
+            made += self._swap_batch(namespace, batch)
+        return made
+
+    def _swap_batch(self, namespace: str, batch: Sequence[Swap]) -> list[bool]:
+        order = sorted(range(len(batch)), key=lambda place: batch[place][0])
+        columns = [[batch[place][column] for place in order] for column in range(3)]
+        tries: list[None] = []
+        values = (order, *columns, namespace, namespace, namespace, namespace)
+        found = self._run(_SWAP, values, self._timeout_s * STEP_FACTOR, tries)
+        places: set[int] = {place for (place,) in found}
+        made = [place in places for place in range(len(batch))]
+        if len(tries) > 1:  # the answer to one that was made may have been lost: what is there tells
+            there = self.get([(namespace, [key for key, _, _ in batch])])
+            made = [one or now == record for one, now, (_, _, record) in zip(made, there, batch, strict=True)]
+        return made
+
+    def _refuse(self, ttl_s: int | None) -> None:
+        if ttl_s is not None:
+            raise BackendError(f"online store {self._name}: records cannot be given a time to live")
 
     def delete(self, namespace: str, keys: Iterable[bytes]) -> int:
         """Removes records."""
@@ -161,10 +213,19 @@ class PostgresStore:
     def _step(self, statement: LiteralString, values: Sequence[object]) -> list[Any]:
         return self._run(statement, values, self._timeout_s * STEP_FACTOR)
 
-    def _run(self, statement: LiteralString, values: Sequence[object], wait_s: float) -> list[Any]:
+    def _run(
+        self,
+        statement: LiteralString,
+        values: Sequence[object],
+        wait_s: float,
+        tries: list[None] | None = None,
+    ) -> list[Any]:
+        """The statement's rows; `tries` becomes longer by one with each time that it was tried."""
         deadline = Deadline(wait_s)
 
         def once() -> list[Any]:
+            if tries is not None:
+                tries.append(None)
             with self._translated(), self._pool.connection(deadline) as connection:
                 if not self._ready:
                     _make_table(connection)

@@ -15,15 +15,18 @@ from typing import Any, TypeVar, cast
 
 from asof.errors import BackendError, MissingExtra
 from asof.online.batches import batches_of, groups_of
+from asof.online.redis_swap import evaluation
 from asof.online.retry import STEP_FACTOR, Deadline, Retries
-from asof.online.store import Capabilities, Item, Wanted
+from asof.online.store import Capabilities, Item, Swap, Wanted
 from asof.online.store_url import StoreUrl
+from asof.online.swaps import swap_batches
 
 try:
     import redis
     from redis.backoff import NoBackoff
     from redis.cluster import RedisCluster
     from redis.connection import BlockingConnectionPool, Connection, SSLConnection
+    from redis.exceptions import AskError, MovedError
     from redis.maint_notifications import MaintNotificationsConfig
     from redis.retry import Retry
 except ImportError as missing:
@@ -70,7 +73,7 @@ RETRYABLE = {
 }
 _HINTS = {
     "AuthenticationError": "set online.password, and the user in the address",
-    "NoPermissionError": "the user needs get, mget, set, mset, unlink and scan on the keys asof:*",
+    "NoPermissionError": "the user needs get, mget, set, mset, unlink, scan and eval on the keys asof:*",
     "OutOfMemoryError": "the server's maxmemory is reached: give it more, or drop versions that nobody reads",
     "ReadOnlyError": "this server is a replica: name the primary, or redis+cluster://",
 }
@@ -176,6 +179,24 @@ class RedisStore:
             pipeline.set(key, record, ex=ttl_s)
         pipeline.execute()
 
+    def swap(self, namespace: str, items: Sequence[Swap], *, ttl_s: int | None = None) -> list[bool]:
+        """Puts each record in the place of the one that is expected, up to 500 or 4 MiB in one round trip to a server;
+        its time to live is the new one.
+        """
+        self._usable()
+        end, made = _end(namespace), list[bool]()
+        for batch in swap_batches(
+            items,
+            max_items=_WRITE_ITEMS,
+            max_bytes=_WRITE_BYTES,
+            max_record_bytes=_CAPABILITIES.max_record_bytes,
+            store=self._name,
+        ):
+            swapping = _Swapping([_key(end, key) for key, _, _ in batch], batch, ttl_s, cluster=self._cluster)
+            self._run(lambda swapping=swapping: swapping.go_on(self._open()), self._timeout_s * STEP_FACTOR)
+            made += [each is True for each in swapping.made]
+        return made
+
     def delete(self, namespace: str, keys: Iterable[bytes]) -> int:
         """Removes records."""
         self._usable()
@@ -272,6 +293,61 @@ class RedisStore:
             raise _translated(error, self._name) from error
         finally:
             _limit.deadline = None
+
+
+class _Swapping:
+    """One batch of swaps: what is known of each, and from the second time on only what is not known is asked."""
+
+    def __init__(
+        self, keys: Sequence[bytes], swaps: Sequence[Swap], ttl_s: int | None, *, cluster: bool
+    ) -> None:
+        self.made: list[bool | None] = [None] * len(keys)
+        self._keys, self._swaps, self._ttl_s, self._cluster = keys, swaps, ttl_s, cluster
+        self._again = False
+
+    def go_on(self, client: Any) -> None:
+        """Asks the servers until all is known; whatever the driver raises."""
+        again, self._again = self._again, True
+        places = [place for place, made in enumerate(self.made) if made is None]
+        if self._cluster:
+            self._ask_cluster(client, places, again)
+            return
+        answers: list[int] = client.execute_command("EVAL", *self._evaluation(places, again))
+        for place, answer in zip(places, answers, strict=True):
+            self.made[place] = answer == 1
+
+    def _evaluation(self, places: Sequence[int], again: bool) -> list[bytes | str | int]:
+        keys, swaps = [self._keys[place] for place in places], [self._swaps[place] for place in places]
+        return evaluation(keys, swaps, self._ttl_s, again=again)
+
+    def _ask_cluster(self, client: Any, places: Sequence[int], again: bool) -> None:
+        """One pipeline for each server. That of the driver for a whole cluster would repeat what it lost the answer of,
+        and nobody would know.
+        """
+        servers: dict[str, tuple[Any, list[int]]] = {}
+        for place in places:
+            server = client.nodes_manager.get_node_from_slot(client.keyslot(self._keys[place]))
+            servers.setdefault(server.name, (server, []))[1].append(place)
+        failures: list[Exception] = []
+        for server, group in servers.values():
+            pipeline = client.get_redis_connection(server).pipeline(transaction=False)
+            for place in group:
+                pipeline.execute_command("EVAL", *self._evaluation([place], again))
+            try:
+                answers: list[Any] = pipeline.execute(raise_on_error=False)
+            except (redis.ConnectionError, redis.TimeoutError):
+                client.nodes_manager.initialize()  # another server may have its slots by now
+                raise
+            for place, answer in zip(group, answers, strict=True):
+                found = answer
+                if isinstance(answer, MovedError | AskError):
+                    found = client.execute_command("EVAL", *self._evaluation([place], again))
+                if isinstance(found, Exception):
+                    failures.append(found)
+                else:
+                    self.made[place] = found[0] == 1
+        if failures:
+            raise failures[0]
 
 
 @lru_cache(maxsize=4_096)

@@ -13,6 +13,9 @@ from typing import Protocol
 Item = tuple[bytes, bytes]
 """An entity key and its record."""
 
+Swap = tuple[bytes, bytes | None, bytes | None]
+"""An entity key, the record that has to be there (None: none), and the one that takes its place (None: none)."""
+
 Wanted = Sequence[tuple[str, Sequence[bytes]]]
 """What a read asks for: namespaces, each with entity keys."""
 
@@ -53,6 +56,13 @@ class OnlineStore(Protocol):
     def write(self, namespace: str, items: Iterable[Item], *, ttl_s: int | None = None) -> int:
         """Puts records, replacing those of the same key, and gives their number; each is whole or not there, and all
         are durable when it returns (as far as the store promises any). Writing the same again changes nothing.
+        """
+        ...
+
+    def swap(self, namespace: str, items: Sequence[Swap], *, ttl_s: int | None = None) -> list[bool]:
+        """Puts each record in the place of the very bytes that are expected there; False where something else is (it
+        stays). Compared and put in one, so that of two who expect the same only one succeeds; durable as `write` is. A
+        key may be there once. Where an answer was lost, what is there already counts as put.
         """
         ...
 

@@ -142,6 +142,126 @@ class RecordContract:
         assert dict(store.scan(name)) == {b"%d" % n: b"r%d" % n for n in range(count)}
 
 
+class SwapContract:
+    """What holds for records that take the place of those that are expected."""
+
+    def test_a_record_takes_the_place_of_the_expected_one_only(self, store: OnlineStore) -> None:
+        name = new_namespace()
+        store.write(name, [(b"ann", b"1"), (b"bob", b"2"), (b"cat", b"")])
+        swaps = [
+            (b"new", None, b"5"),
+            (b"bob", b"3", b"6"),
+            (b"ann", b"1", b"7"),
+            (b"cat", None, b"8"),
+            (b"dan", b"", b"9"),
+        ]
+        assert store.swap(name, swaps) == [True, False, True, False, False]
+        assert sorted(store.scan(name)) == [(b"ann", b"7"), (b"bob", b"2"), (b"cat", b""), (b"new", b"5")]
+        assert store.swap(name, [(b"cat", b"", b"\x00"), (b"ann", b"1", b"8")]) == [True, False]
+        assert store.get([(name, [b"cat", b"ann"])]) == [b"\x00", b"7"]
+
+    def test_what_takes_no_place_is_removed_where_it_is_expected(self, store: OnlineStore) -> None:
+        name = new_namespace()
+        store.write(name, [(b"ann", b"1"), (b"bob", b"2")])
+        swaps = [(b"bob", b"1", None), (b"cat", b"1", None), (b"ann", b"1", None), (b"dan", None, None)]
+        assert store.swap(name, swaps) == [False, False, True, True]
+        assert store.swap(name, [(b"bob", None, None)]) == [False]
+        assert list(store.scan(name)) == [(b"bob", b"2")]
+
+    def test_a_swap_that_was_made_is_not_made_again(self, store: OnlineStore) -> None:
+        name = new_namespace()
+        assert store.swap(name, [(b"ann", None, b"1")]) == [True]
+        assert store.swap(name, [(b"ann", None, b"1")]) == [False]
+        assert store.swap(name, [(b"ann", b"0", b"1")]) == [False]
+        assert store.swap(name, [(b"ann", b"1", b"1")]) == [True]
+
+    def test_no_swaps_are_an_empty_answer(self, store: OnlineStore) -> None:
+        assert store.swap(new_namespace(), []) == []
+
+    def test_many_swaps_are_answered_in_their_order(self, store: OnlineStore) -> None:
+        name, count = new_namespace(), 2_500
+        keys = [b"%d" % (n * 1_237 % count) for n in range(count)]
+        store.write(name, [(key, b"old" + key) for key in keys[::3]])
+        swaps = [(key, b"old" + key, b"new" + key) for key in keys]
+        assert store.swap(name, swaps) == [n % 3 == 0 for n in range(count)]
+        found = store.get([(name, keys)])
+        assert found == [b"new" + key if n % 3 == 0 else None for n, key in enumerate(keys)]
+
+    def test_a_key_that_is_swapped_twice_or_a_record_above_the_limit_is_refused(
+        self, store: OnlineStore
+    ) -> None:
+        name, most = new_namespace(), store.capabilities.max_record_bytes
+        error = failure_of(lambda: store.swap(name, [(b"ann", None, b"1"), (b"ann", b"1", b"2")]))
+        assert ("twice" in error.message, error.retryable) == (True, False)
+        error = failure_of(lambda: store.swap(name, [(b"k" * (MAX_KEY_BYTES + 1), None, b"")]))
+        assert (error.retryable, error.facts["size_bytes"]) == (False, MAX_KEY_BYTES + 1)
+        if most is not None and most < 2**24:
+            error = failure_of(lambda: store.swap(name, [(b"large", None, bytes(most + 1))]))
+            assert (error.retryable, error.facts["size_bytes"]) == (False, most + 1)
+        assert list(store.scan(name)) == []
+
+    def test_a_large_record_is_swapped_whole(self, store: OnlineStore) -> None:
+        name, most = new_namespace(), store.capabilities.max_record_bytes
+        size_bytes = min(300_000, most or 300_000)
+        old, new = random.Random(3).randbytes(size_bytes), random.Random(4).randbytes(size_bytes)
+        store.write(name, [(b"large", old)])
+        assert store.swap(name, [(b"large", old[:-1] + b"?", new)]) == [False]
+        assert store.swap(name, [(b"large", old, new)]) == [True]
+        assert store.get([(name, [b"large"])]) == [new]
+
+    def test_two_who_count_in_one_record_lose_nothing(self, store: OnlineStore) -> None:
+        name, rounds = new_namespace(), 200
+        store.write(name, [(b"count", b"0")])
+
+        def work() -> None:
+            for _ in range(rounds):
+                while True:
+                    (seen,) = store.get([(name, [b"count"])])
+                    assert seen is not None
+                    if store.swap(name, [(b"count", seen, b"%d" % (int(seen) + 1))]) == [True]:
+                        break
+
+        with ThreadPoolExecutor(2) as pool:
+            for running in [pool.submit(work) for _ in range(2)]:
+                running.result()
+        assert store.get([(name, [b"count"])]) == [b"400"]
+
+    def test_of_many_who_swap_the_same_records_one_gets_each(self, store: OnlineStore) -> None:
+        name, keys = new_namespace(), [b"%d" % n for n in range(40)]
+        store.write(name, [(key, b"old") for key in keys[:20]])
+
+        def work(worker: int) -> list[bool]:
+            order = random.Random(worker).sample(keys, len(keys))
+            swaps = [(key, b"old" if int(key) < 20 else None, b"%d" % worker) for key in order]
+            made = dict(zip(order, store.swap(name, swaps), strict=True))
+            return [made[key] for key in keys]
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(work, range(4)))
+        assert [sum(each) for each in zip(*answers, strict=True)] == [1] * len(keys)
+        winners = [b"%d" % each.index(True) for each in zip(*answers, strict=True)]
+        assert store.get([(name, keys)]) == winners
+
+    def test_a_swapped_record_has_a_time_to_live_where_the_store_can_do_that(
+        self, store: OnlineStore
+    ) -> None:
+        name = new_namespace()
+        if not store.capabilities.expires:
+            failure_of(lambda: store.swap(name, [(b"ann", None, b"1")], ttl_s=1))
+            return
+        store.write(name, [(b"cat", b"1"), (b"dan", b"1")], ttl_s=1_000)
+        swaps = [(b"ann", None, b"2"), (b"bob", None, b"2"), (b"cat", b"1", b"2"), (b"dan", b"1", b"2")]
+        assert store.swap(name, swaps[::2], ttl_s=1) == [True, True]
+        assert store.swap(name, swaps[1:2], ttl_s=1_000) == [True]
+        assert store.swap(name, swaps[3:]) == [True]
+        for _ in range(int(PATIENCE_S / 0.05)):
+            if store.get([(name, [b"ann", b"cat"])]) == [None, None]:
+                break
+            time.sleep(0.05)
+        assert sorted(store.scan(name)) == [(b"bob", b"2"), (b"dan", b"2")]
+        assert store.swap(name, [(b"ann", b"2", b"3"), (b"cat", None, b"3")]) == [False, True]
+
+
 class NamespaceContract:
     """What holds for namespaces, for who shares a store, and for its end."""
 
@@ -247,6 +367,7 @@ class NamespaceContract:
         calls: list[Callable[[], object]] = [
             lambda: store.get([(name, [b"ann"])]),
             lambda: store.write(name, [(b"ann", b"1")]),
+            lambda: store.swap(name, [(b"ann", None, b"1")]),
             lambda: store.delete(name, [b"ann"]),
             lambda: list(store.scan(name)),
             lambda: store.drop(name),
@@ -257,5 +378,5 @@ class NamespaceContract:
             assert not error.retryable
 
 
-class OnlineStoreContract(RecordContract, NamespaceContract):
+class OnlineStoreContract(RecordContract, SwapContract, NamespaceContract):
     """The whole contract."""
