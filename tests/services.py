@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -26,10 +27,13 @@ from typing import Any, NoReturn
 
 import psycopg
 import pytest
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
 from moto.server import ThreadedMotoServer
 from psycopg import sql
 
 USER = "asof"
+KAFKA = Path(__file__).parent / "streams" / "kafka"
 PATIENCE_S = 60  # a shared machine may stall
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -274,6 +278,128 @@ def redis_cluster() -> Iterator[list[Redis]]:
         yield made
     finally:
         for server in made:
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Kafka:
+    """A Kafka broker on loopback, which can be stopped, paused and started again with what it holds.
+
+    Its jars are those of tests/streams/kafka/pom.xml, as Maven finds them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.servers = self.sasl_servers = ""
+        self._numbers = count(1)
+
+    def start(self) -> None:
+        """Start it and wait until it takes messages; what an earlier run held is there again."""
+        known = self.servers != ""
+        for _ in range(1 if known else 3):
+            if not known:
+                self._configure()
+            with (self.folder / "log").open("ab") as out:
+                self.process = subprocess.Popen(self._java("kafka.Kafka"), stdout=out, stderr=out)
+            if self._answers():
+                return
+        log = (self.folder / "log").read_text(errors="replace")
+        pytest.fail(f"Kafka did not start: {log[-4_000:]}", pytrace=False)
+
+    def new_topic(self, partitions: int = 1, **settings: str) -> str:
+        """The name of a topic that is empty."""
+        name = f"test-{next(self._numbers)}"
+        config = {"message.timestamp.type": "LogAppendTime"}
+        config |= {key.replace("_", "."): value for key, value in settings.items()}
+        admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(PATIENCE_S)
+        for _ in range(PATIENCE_S * 50):  # made is not yet known
+            try:
+                admin.describe_topics(TopicCollection([name]))[name].result(PATIENCE_S)
+            except KafkaException:
+                time.sleep(0.02)
+            else:
+                return name
+        pytest.fail(f"nobody knows topic {name}", pytrace=False)
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP lets it hang, SIGCONT go on."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def _configure(self) -> None:
+        """Settings with ports that nobody has, and an empty folder."""
+        plain, sasl, controller = free_port(), free_port(), free_port()
+        data = self.folder / f"data-{plain}"
+        at = f"PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}"
+        added = [f"log.dirs={data}", f"controller.quorum.voters=1@127.0.0.1:{controller}"]
+        added += [f"listeners={at},CONTROLLER://127.0.0.1:{controller}", f"advertised.listeners={at}"]
+        settings = (KAFKA / "server.properties").read_text() + "\n".join(added) + "\n"
+        (self.folder / "server.properties").write_text(settings)
+        self.servers, self.sasl_servers = f"127.0.0.1:{plain}", f"127.0.0.1:{sasl}"
+        format_it = [*self._java("kafka.tools.StorageTool", "format", "-t", "YXNvZi10ZXN0cy1hLTAwMA", "-c")]
+        run_or_fail("Kafka was not formatted", format_it)
+
+    def _java(self, *what: str) -> list[str]:
+        """A program of Kafka's with the settings."""
+        small = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]  # it starts in half of the time
+        command = ["java", *small, "-cp", (self.folder / "classpath").read_text()]
+        if setpriv := shutil.which("setpriv"):
+            command = [setpriv, "--pdeathsig", "KILL", "--", *command]
+        return [*command, *what, str(self.folder / "server.properties")]
+
+    def _answers(self) -> bool:
+        """Whether the broker comes to know itself; False once it has ended."""
+        assert self.process is not None
+        admin = AdminClient(
+            {"bootstrap.servers": self.servers, "log_level": 0, "reconnect.backoff.max.ms": 100}
+        )
+        for _ in range(PATIENCE_S * 5):
+            if self.process.poll() is not None:
+                return False
+            try:
+                if admin.list_topics(timeout=0.2).brokers:
+                    return True
+            except KafkaException:
+                continue
+        self.stop()
+        return False
+
+
+def run_or_fail(what: str, command: list[str]) -> None:
+    """Run a program to its end."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10 * PATIENCE_S)
+    if done.returncode:
+        pytest.fail(f"{what}: {(done.stdout + done.stderr)[-4_000:]}", pytrace=False)
+
+
+def kafka_in(folder: Path) -> Kafka:
+    """A broker that is not started yet, or a test that is skipped."""
+    if shutil.which("java") is None or shutil.which("mvn") is None:
+        absent("Kafka", "its tests need Java and Maven: 'apt install openjdk-17-jre-headless maven'")
+    find = ["mvn", "-q", "-B", "-f", str(KAFKA / "pom.xml"), "dependency:build-classpath"]
+    run_or_fail("Maven did not find Kafka's jars", [*find, f"-Dmdep.outputFile={folder / 'classpath'}"])
+    return Kafka(folder)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A real Kafka broker without topics."""
+    folder = Path(tempfile.mkdtemp(prefix="asof-kafka-"))
+    server = None
+    try:
+        server = kafka_in(folder)
+        server.start()
+        yield server
+    finally:
+        if server is not None:
             server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 

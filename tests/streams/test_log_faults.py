@@ -309,7 +309,7 @@ def test_partitions_of_a_killed_follower_are_taken_over(tmp_path):
 
 
 def test_a_log_that_another_process_holds_is_told_as_such(tmp_path, monkeypatch):
-    monkeypatch.setattr("asof.streams.log_write.LOCK_WAIT_S", 0.01)
+    monkeypatch.setattr("asof.streams.log_lock.LOCK_WAIT_S", 0.01)
     hears, said = os.pipe()
 
     def hold() -> None:

@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from asof.clock import Clock
+from asof.define.stream import Kafka
 from asof.define.stream import Stream as Definition
 from asof.errors import ConfigError, did_you_mean
+from asof.streams.decode import Avro
 from asof.streams.stream import Stream
 
-GROUP = "asof.streams"
+GROUP, DECODERS = "asof.streams", "asof.decoders"
+
+
+class _Decoder(Protocol):
+    @property
+    def decode(self) -> Avro: ...
 
 
 class _Opener(Protocol):
@@ -41,3 +48,15 @@ def open_stream(definition: Definition, *, name: str, folder: Path, clock: Clock
         raise ConfigError(f"source {name!r}: nothing opens a stream {kind!r}", hint=did_you_mean(kind, found))
     opener = cast("_Opener", found[kind].load())
     return opener(definition, folder=folder / name, clock=clock)
+
+
+def open_decoder(definition: Definition) -> Avro | None:
+    """What reads the events of a stream that are no JSON; None where there are none such.
+
+    Raises:
+        MissingExtra: its library is not installed.
+    """
+    if not isinstance(definition, Kafka) or definition.format == "json":
+        return None
+    (found,) = entry_points(group=DECODERS, name=definition.format)
+    return cast("_Decoder", found.load()(definition)).decode
