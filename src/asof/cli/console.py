@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.status import Status
 
 from asof.compute import _jit
 
@@ -57,6 +59,38 @@ class ProgressBars:
         if not self._compiling:
             self._compiling = True
             self._console.print("compiling kernels (once on this machine, some seconds) ...", highlight=False)
+
+
+class LiveLine:
+    """A `with` block whose `show(text)` replaces the last line of a terminal; elsewhere each is a line of its own."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(file=sys.stderr, quiet=quiet)
+        self._status: Status | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """True where a line is replaced by the next one."""
+        return self._console.is_terminal
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status = self._console.status("")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, text: str) -> None:
+        """Show this line."""
+        if self._status is None:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            self._status.update(escape(text))
 
 
 def color() -> bool | None:

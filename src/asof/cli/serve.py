@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from asof.config import Config
+    from asof.flows.push import Pusher
     from asof.serving.reader import Reader
 
 
@@ -106,7 +107,8 @@ def command(
     )
     click.echo(f"serving {name} on http://{host}:{port}", err=True)
     try:
-        serve(partial(_open_reader, str(Path(project).resolve()), name), options, listen)
+        root = str(Path(project).resolve())
+        serve(partial(_open_reader, root, name), options, listen, partial(_open_pusher, root))
     finally:
         if folder is not None:
             folder.cleanup()
@@ -117,6 +119,14 @@ def _open_reader(project: str, environment: str) -> Reader:
     from asof.flows.project import open as open_project
 
     return open_project(project).online(environment)
+
+
+def _open_pusher(project: str) -> Pusher:
+    """What appends events in a worker; it loads the project's code when the first come."""
+    from asof.flows.project import open as open_project
+    from asof.flows.push import Pusher
+
+    return Pusher(lambda: open_project(project))
 
 
 def _keys(config: Config | None) -> tuple[str, ...]:

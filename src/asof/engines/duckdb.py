@@ -24,6 +24,7 @@ from asof.define.source import CSV, ArrowFile, DuckDBTable, Events, InMemory, La
 from asof.define.substitute import changed
 from asof.engines import expression, files, tables
 from asof.engines.landed import landed_files, quote, united_sql
+from asof.engines.plain import plain_projection
 from asof.engines.scan import (
     DELETED,
     EVENT,
@@ -383,8 +384,12 @@ class DuckDBEngine(_Histories):
         where = f"source {scan.source.source.name!r}"
         name = f"asof_held_{len(self._objects)}"
         sql = self._scan_sql(scan)
-        _check_predicates(where, self._columns(where, f"({sql})"), scan)
+        types = self._columns(where, f"({sql})")
+        _check_predicates(where, types, scan)
+        given = self._source(scan.source).columns
         del self._sources[_looked_up(scan.source)], self._objects[name]
+        if plain := plain_projection(scan, pa.schema(list(types.items())), pa.schema(list(given.items()))):
+            return plain
         cursor = self._database.cursor()
         cursor.execute("SET TimeZone='UTC'").fetchall()
 

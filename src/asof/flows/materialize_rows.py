@@ -24,7 +24,7 @@ from asof.flows.feature_columns import Progress
 from asof.flows.groups import Group
 from asof.flows.read_history import BATCH_ROWS, ReadStats, read_part
 from asof.flows.spill import plan_partitions
-from asof.online.keys import encode_keys
+from asof.online.keys import encode_keys, encode_texts
 from asof.usage import Run
 
 _SHARE = 0.15  # of the memory limit for raw rows: they are there once more sorted, and once more packed
@@ -205,6 +205,9 @@ def entities_of(
     first = np.full(index.size, -1, np.int64)
     backwards = np.flatnonzero(codes >= 0)[::-1]
     first[codes[backwards]] = backwards
+    if len(columns) == 1 and len(columns[0]) and group.key_sql[0][1].kind == "string":
+        texts = cast("Any", taken(columns[0], first)).cast(pa.binary()).to_pylist()
+        return index, encode_texts(texts)
     values = [taken(column, first).to_pylist() if len(column) else [] for column in columns]
     return index, encode_keys([dtype.kind for _, dtype in group.key_sql], values)
 

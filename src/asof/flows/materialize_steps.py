@@ -136,19 +136,22 @@ def plan_steps(
     found = list(views)
     spaces = [namespace_of(fingerprint(view)) for view in found]
     metas = store.get([(namespace, [META_KEY]) for namespace in spaces])
-    ends = [_until(view, store, until_us) for view in found]
+    held = [None if data is None else Meta.parse(data) for data in metas]
+    ends = [_until(view, store, until_us, meta) for view, meta in zip(found, held, strict=True)]
     return [
-        replace(
-            _step(view, space, None if data is None else Meta.parse(data), end, resources, whole=whole),
-            note=note,
-        )
-        for view, space, data, (end, note) in zip(found, spaces, metas, ends, strict=True)
+        replace(_step(view, space, meta, end, resources, whole=whole), note=note)
+        for view, space, meta, (end, note) in zip(found, spaces, held, ends, strict=True)
     ]
 
 
-def _until(view: FeatureView, store: OnlineStore, until_us: int) -> tuple[int, str]:
-    """The end of a view's interval: what is known before it has to be in the history, that of streams included."""
+def _until(view: FeatureView, store: OnlineStore, until_us: int, meta: Meta | None) -> tuple[int, str]:
+    """The end of a view's interval: what is known before it has to be in the history, that of streams included.
+
+    That of a streamed view never goes back: what its batch part has taken of the stream part would be in neither.
+    """
     names = [part.source.name for part in parts_of(view.source) if part.source.stream is not None]
+    if names and meta is not None and meta.watermark_us > until_us:
+        return meta.watermark_us, "up to where an earlier run has come"
     ends = {name: Checkpoints(store, name).settled(until_us) for name in names}
     least = min([until_us, *ends.values()])
     held = sorted(name for name, end in ends.items() if end < until_us)

@@ -35,9 +35,11 @@ from asof.flows.online import (
 from asof.flows.online_views import online_views_of
 from asof.flows.plan import Plan
 from asof.flows.plan_project import apply_project, plan_project
+from asof.flows.push import Pushed, push
 from asof.flows.read_online import OnlineReader
 from asof.flows.result import TrainingSet
 from asof.flows.spine import SpineLike
+from asof.flows.stream_status import SourceStatus, read_statuses
 from asof.flows.training_set import Immature, Request, Resources, build_training_set, service_of
 from asof.online.store import OnlineStore
 from asof.registry.store import Registry, open_registry
@@ -53,6 +55,11 @@ def _quiet(stage: str, asset: str, done: int, total: int) -> None:
 
 class Project:
     """Definitions, settings and a meter.
+
+    Attributes:
+        root: the folder where relative paths start.
+        stream_folder, landing: where the embedded logs of streams are, and where streams land what becomes part of the
+            history; None for a project in memory without a `folder`.
 
     Open a folder with `asof.open(".")`, or hold definitions in memory:
 
@@ -86,36 +93,15 @@ class Project:
         clock: Clock | None = None,
         folder: Path | None = None,
     ) -> None:
-        self._folder = folder
         self.definitions = Definitions(objects, root=None if config is None else config.root)
         self.config = config
+        self.root = Path.cwd() if config is None else config.root
+        self.stream_folder: Path | None = None if folder is None else folder / "streams"
+        self.landing: Path | None = None if folder is None else folder / "landed"
+        if config is not None:
+            self.stream_folder, self.landing = config.stream_folder, config.stream_landing
         self.clock: Clock = clock or SystemClock()
         self.meter: Meter = meter or (NullMeter() if config is None else LedgerMeter(config.usage_dir))
-
-    @property
-    def root(self) -> Path:
-        """The folder where relative paths start."""
-        return Path.cwd() if self.config is None else self.config.root
-
-    @property
-    def stream_folder(self) -> Path:
-        """Where the embedded logs of streams are; a project in memory keeps them in the `folder` that it was given.
-
-        Raises:
-            StateError: a project in memory without a folder.
-        """
-        if self.config is not None:
-            return self.config.stream_folder
-        if self._folder is None:
-            raise StateError("a project in memory has no place for streams", hint="Project(..., folder=...)")
-        return self._folder / "streams"
-
-    @property
-    def landing(self) -> Path | None:
-        """Where streams land what becomes part of the history; None for a project in memory without a folder."""
-        if self.config is not None:
-            return self.config.stream_landing
-        return None if self._folder is None else self._folder / "landed"
 
     def training_set(
         self,
@@ -159,7 +145,7 @@ class Project:
             BackendError: the engine failed.
         """
         found = self.get_service(service) if isinstance(service, str) else service_of(service)
-        made = tuple(self.get_label(label) if isinstance(label, str) else label for label in labels)
+        made = tuple(_label(self, label) if isinstance(label, str) else label for label in labels)
         warn_deprecated((found, *made))
         request = Request(found, spine, made, time, row_id, as_known, cutoff, immature)
         engine = self.engine()
@@ -280,13 +266,43 @@ class Project:
             if store is None:
                 opened.close()
 
+    def push(self, source: str, rows: Any, *, idempotency_key: str | None = None) -> Pushed:
+        """Appends events to the stream of a source, all of them or none; what is told is durable.
+
+        Args:
+            source: its name.
+            rows: a list of mappings, or a table (PyArrow, pandas, Polars).
+            idempotency_key: of this batch; a batch that is pushed again under its key is not appended again.
+
+        Raises:
+            UnknownName: no such source. StateError: it has no stream. DataError: an event is not of its form; carries
+                `event`, its number from 0, and `field`. BackendError: the stream does not take them.
+        """
+        return push(self, source, rows, idempotency_key=idempotency_key)
+
+    def stream_status(
+        self, sources: Iterable[str] | None = None, *, store: OnlineStore | None = None
+    ) -> list[SourceStatus]:
+        """How far the workers of streams have come, source by source; also where none is running.
+
+        Args:
+            sources: their names; default: all that have a stream.
+            store: another store than that of the settings; a project in memory has to name one.
+
+        Raises:
+            UnknownName: no such source. StateError: it has no stream. BackendError: the store cannot be reached; a
+                stream that cannot is told as `problem` of its source.
+        """
+        opened = store or open_online_store(self)
+        try:
+            return read_statuses(self, opened, sources)
+        finally:
+            if store is None:
+                opened.close()
+
     def get_service(self, name: str) -> FeatureService:
         """The feature service of a name; raises UnknownName."""
         return cast("FeatureService", self.definitions.get("feature_service", name))
-
-    def get_label(self, name: str) -> Label:
-        """The label of a name; raises UnknownName."""
-        return cast("Label", self.definitions.get("label", name))
 
     def engine(self) -> DuckDBEngine:
         """A new engine with the project's settings."""
@@ -311,6 +327,10 @@ class Project:
         return Resources(
             config.threads, config.memory_limit_bytes, str(config.spill_dir), asof.__version__, now_us
         )
+
+
+def _label(project: Project, name: str) -> Label:
+    return cast("Label", project.definitions.get("label", name))
 
 
 def open(path: str | Path = ".", *, meter: Meter | None = None, clock: Clock | None = None) -> Project:

@@ -46,7 +46,7 @@ def push_file(
     pusher: Pusher,
     source: str,
     file: str,
-    standard_input: IO[bytes],
+    standard_input: IO[bytes] | None,
     *,
     size: int,
     idempotency_key: str | None,
@@ -81,13 +81,13 @@ def push_file(
         yield made
 
 
-def batches_of(file: str, standard_input: IO[bytes], size: int) -> Iterator[Batch]:
+def batches_of(file: str, standard_input: IO[bytes] | None, size: int) -> Iterator[Batch]:
     """The events of a file in batches of so many.
 
     Raises:
         SourceNotFound: no such file. CorruptSource: it is not of its format. DataError: its name tells no format.
     """
-    if file == "-":
+    if file == "-" and standard_input is not None:
         yield from _lines(standard_input, size)
         return
     path = Path(file)

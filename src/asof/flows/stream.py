@@ -17,16 +17,25 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from asof.clock import Clock
 from asof.compute.arrays import Ints
+from asof.compute.arrow_ops import kept
 from asof.define.window import BEGIN_US
 from asof.errors import BackendError, StateError
 from asof.flows.stream_apply import Applier, ViewReceipt
 from asof.flows.stream_checkpoint import Checkpoint, Checkpoints
 from asof.flows.stream_dead import DeadLetters
 from asof.flows.stream_events import Dead, EventBatch, Judge, events_of, known_times, with_known
-from asof.flows.stream_landing import Lander, first_landed, hour_of, landed_batches, merge_hours
+from asof.flows.stream_landing import (
+    Lander,
+    first_landed,
+    hour_of,
+    landed_batches,
+    landed_chain,
+    merge_hours,
+)
 from asof.online.codec import Meta
 from asof.online.store import META_KEY
 from asof.streams.decode import Avro, decode
@@ -36,18 +45,20 @@ from asof.streams.stream import Chunk, Follower, Stream
 _NOTE_US = 1_000_000
 _RETRY_S = 0.2
 _LONGEST_RETRY_S = 5.0
+_IDLE = 6  # polls without an event, before it is asked whether there is one
 
 
 @dataclass(frozen=True)
 class Limits:
     """How a worker works: events in one batch; how long events may wait to be landed, and how many of them; how far
-    back records stay readable.
+    back records stay readable; how often it notes for others how far it is.
     """
 
     batch_events: int = 50_000
     land_us: int = 10_000_000
     land_events: int = 200_000
     history_us: int = 3_600_000_000
+    note_us: int = _NOTE_US
 
 
 class Watch(Protocol):
@@ -139,6 +150,8 @@ class SourceWorker:
         """Lands, checkpoints, and gives the partitions back."""
         try:
             self.flush()
+            for partition, state in self._partitions.items():
+                self._note(partition, 0, state.known_us)  # nobody is at it any more
         finally:
             self.abandon()
 
@@ -149,6 +162,17 @@ class SourceWorker:
             self._follower = None
         self._partitions.clear()
         self._wanted.clear()
+
+    def has_caught_up(self) -> bool:
+        """Whether all that the stream holds now was dealt with, by this worker or (as checkpoints tell) by others."""
+        ends = self.stream.ends()
+        others = self.checkpoints.all() if ends.keys() - self._partitions.keys() else {}
+        for partition, end in ends.items():
+            known = self._partitions.get(partition) or others.get(partition)
+            at = 0 if known is None else known.next
+            if at < end.next and self.stream.read(partition, at, 1):
+                return False
+        return True
 
     def _again(self, work: Callable[[], int]) -> int:
         """Does something again that may be done twice, while a back end says that trying again may help."""
@@ -170,7 +194,7 @@ class SourceWorker:
 
     def _gain(self, partition: int) -> None:
         checkpoint = self.checkpoints.take(partition, self.owner)
-        checkpoint = self._catch_up(checkpoint)
+        checkpoint = self._catch_up(self._begun(checkpoint))
         self._partitions[partition] = _Partition(
             checkpoint,
             checkpoint.next,
@@ -187,6 +211,20 @@ class SourceWorker:
                 partition=partition,
             )
         assert_follower(self._follower).seek(partition, checkpoint.next)
+
+    def _begun(self, checkpoint: Checkpoint) -> Checkpoint:
+        """A new checkpoint goes on behind what has landed: this store has lost its own, or is another one."""
+        if checkpoint.next:
+            return checkpoint
+        folder = self.landing / self.source.name
+        files = [file for file, _ in landed_chain(folder, checkpoint.partition)]
+        if not files:
+            return checkpoint
+        start, end = files[-1].start, files[-1].end
+        known_us = checkpoint.known_us
+        for batch in landed_batches(folder, self.source, self._types, checkpoint.partition, start, end):
+            known_us = max(known_us, int(batch.known_us.max()))
+        return self._saved(checkpoint, replace(checkpoint, next=end, known_us=known_us))
 
     def _lose(self, partition: int) -> None:
         self._partitions.pop(partition, None)
@@ -228,7 +266,7 @@ class SourceWorker:
             now = self.checkpoints.find(before.partition)
             if now is None or now.owner != self.owner:
                 raise _Lost
-            return self._saved(now, replace(now, views=after.views))
+            return self._catch_up(now)  # told to replay meanwhile
         return after
 
     def _deal_with(self, partition: int, chunks: Sequence[Chunk]) -> int:
@@ -238,14 +276,7 @@ class SourceWorker:
         if not chunks:
             return 0
         batch, known_us, dead = self._decoded(state, chunks)
-        batch, more = self.judge.judge(batch)
-        tables, bad = self.applier.projected(batch)
-        if bad:
-            good = np.ones(batch.size, np.bool_)
-            good[list(bad)] = False
-            more += [Dead(partition, int(batch.offsets[i]), reason) for i, reason in sorted(bad.items())]
-            batch = batch.kept(good)
-            tables, _ = self.applier.projected(batch)
+        batch, tables, more = self._usable(batch)
         dead += more
         if dead:
             self.dead_letters.add(dead, chunks, self.clock.now_us())
@@ -254,6 +285,23 @@ class SourceWorker:
         state.next, state.known_us = batch.end, known_us
         self._note_batch(state, batch, len(dead), receipt.views)
         return sum(len(chunk.offsets) for chunk in chunks)
+
+    def _usable(self, batch: EventBatch) -> tuple[EventBatch, list[pa.Table], list[Dead]]:
+        """The events that can be used, as each group of features sees them, and the others."""
+        tables, bad = self.applier.projected(batch)
+        looked = self.applier.judged
+        rows, more = self.judge.project(batch.table) if looked is None else (tables[looked], {})
+        bad |= more
+        if bad:
+            good = np.ones(batch.size, np.bool_)
+            good[list(bad)] = False
+            dead = [Dead(batch.partition, int(batch.offsets[i]), reason) for i, reason in sorted(bad.items())]
+            batch, tables, more_dead = self._usable(batch.kept(good))
+            return batch, tables, dead + more_dead
+        good, dead = self.judge.judge(batch, rows)
+        if dead:
+            batch, tables = batch.kept(good), [kept(table, good) for table in tables]
+        return batch, tables, dead
 
     def _decoded(self, state: _Partition, chunks: Sequence[Chunk]) -> tuple[EventBatch, int, list[Dead]]:
         """The events of chunks as one batch, when the last of them was known, and those that are not of the schema."""
@@ -311,7 +359,7 @@ class SourceWorker:
             if idle:  # all that is taken from now on is known from now on
                 state.known_us = max(state.known_us, before_us)
             self._commit(partition)
-        elif now_us - state.noted_us >= _NOTE_US:
+        elif now_us - state.noted_us >= self.limits.note_us:
             self._note(partition, now_us, max(state.known_us, before_us) if idle else state.known_us)
 
     def _commit(self, partition: int) -> None:
@@ -365,11 +413,8 @@ class SourceWorker:
         state.noted_us, state.noted_events = now_us, events
 
 
-class _Lost(BackendError):
+class _Lost(Exception):
     """Another worker has taken the partition while this one took it."""
-
-    def __init__(self) -> None:
-        super().__init__("another worker has taken the partition", retryable=True)
 
 
 def assert_follower(follower: Follower | None) -> Follower:
@@ -395,8 +440,10 @@ def run_workers(
             try:
                 while not stop.is_set():
                     idle = 0 if worker.step(wait_s) else idle + 1
-                    if until_idle and idle >= 5:
-                        break
+                    if until_idle and idle % _IDLE == _IDLE - 1:
+                        worker.flush()  # so that others of the group see how far it is
+                        if worker.has_caught_up():
+                            break
             finally:
                 worker.close()
         except BaseException as exc:  # noqa: BLE001 - told to the caller's thread

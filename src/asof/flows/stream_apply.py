@@ -153,6 +153,11 @@ class Applier:
         """The views, each once."""
         return list({each.namespace: each for slot in self._slots for each in slot.views}.values())
 
+    @property
+    def judged(self) -> int | None:
+        """Which of the tables of `projected` has the times and keys of the source itself; None where none has."""
+        return next((i for i, slot in enumerate(self._slots) if not slot.scan.source.columns), None)
+
     def projected(self, batch: EventBatch) -> tuple[list[pa.Table], dict[int, str]]:
         """The batch as each group sees it; and the places of events that one of them cannot be computed of."""
         tables: list[pa.Table] = []

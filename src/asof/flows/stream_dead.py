@@ -54,25 +54,17 @@ class DeadLetters:
     def all(self) -> Iterator[DeadLetter]:
         """Those that were not tried again since, each once, in the order in which they were met."""
         found: dict[tuple[int, int], DeadLetter] = {}
+        gone: set[tuple[int, int]] = set()  # a worker that reads again after a crash may write them once more
         for body in self._bodies():
             if "retried" in body:
-                for partition, offset in body["retried"]:
-                    found.pop((partition, offset), None)
-            else:
-                letter = _read(body)
-                found.setdefault((letter.partition, letter.offset), letter)
-        yield from found.values()
-
-    def retry(self, letters: Sequence[DeadLetter], stream: Stream) -> int:
-        """Appends the events to their source's stream again, and notes that; gives how many they were."""
-        for letter in letters:
-            key = f"dead-letter {letter.partition}:{letter.offset}:{letter.at_us}"
-            stream.append(Outgoing(1, letter.form, events=[letter.event], idempotency_key=key))
-            self.forget([letter])
-        return len(letters)
+                gone.update((partition, offset) for partition, offset in body["retried"])
+                continue
+            letter = _read(body)
+            found.setdefault((letter.partition, letter.offset), letter)
+        yield from (letter for place, letter in found.items() if place not in gone)
 
     def forget(self, letters: Sequence[DeadLetter]) -> None:
-        """Takes letters off the list."""
+        """Takes letters off the list, since they were tried again or are given up."""
         places = [[letter.partition, letter.offset] for letter in letters]
         self._append([json.dumps({"retried": places}).encode()] if places else [])
 

@@ -18,7 +18,7 @@ from asof.compute.arrow_ops import ints, kept, valid_mask
 from asof.define.source import Events, InMemory, Mapped
 from asof.define.substitute import changed
 from asof.engines.duckdb import DuckDBEngine
-from asof.engines.scan import EVENT, KEY, KNOWN, Scan
+from asof.engines.scan import EVENT, KEY, Scan
 from asof.errors import AsofError, DataError, DefinitionError
 
 
@@ -123,31 +123,33 @@ class Judge:
         stream = source.stream
         self._partition_by = None if stream is None else stream.partition_by
 
-    def judge(self, batch: EventBatch) -> tuple[EventBatch, list[Dead]]:
-        """The events that can be used, and the others."""
-        rows, reasons = project_each(self._project, batch.table)
-        dead = [Dead(batch.partition, int(batch.offsets[i]), reason) for i, reason in reasons.items()]
-        good = np.ones(batch.size, np.bool_)
-        good[list(reasons)] = False
-        batch = batch.kept(good)
+    def project(self, table: pa.Table) -> tuple[pa.Table, dict[int, str]]:
+        """What `judge` looks at, where nobody has projected the events already; and the rows of which that cannot be
+        computed, with reasons.
+        """
+        return project_each(self._project, table)
+
+    def judge(self, batch: EventBatch, rows: pa.Table) -> tuple[Bools, list[Dead]]:
+        """Which of the events can be used, and why not the others; `rows` are the times and keys of each."""
         found = [
             ("no event time", ~valid_mask(rows[EVENT])),
             (
                 "the event time is too far in the future",
-                ints(rows[EVENT]) > ints(rows[KNOWN]) + self._ahead_us,
+                ints(rows[EVENT]) > batch.known_us + self._ahead_us,
             ),
         ]
         if self._keyed:
             found.append(("no event key", ~valid_mask(rows[KEY])))
-        if self._partition_by is not None and self._partition_by in batch.table.column_names:
+        if self._partition_by is not None:
             found.append((f"{self._partition_by} is null", ~valid_mask(batch.table[self._partition_by])))
         bad = np.zeros(batch.size, np.bool_)
+        dead: list[Dead] = []
         for reason, mask in found:
             dead += [
                 Dead(batch.partition, int(batch.offsets[i]), reason) for i in np.flatnonzero(mask & ~bad)
             ]
             bad |= mask
-        return batch.kept(~bad), dead
+        return ~bad, dead
 
 
 def in_memory(source: Events, table: pa.Table) -> Events:

@@ -97,7 +97,7 @@ def write_landed(folder: Path, file: LandedFile, table: pa.Table) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("wb") as out:
-            pq.write_table(table, out, compression="zstd")
+            pq.write_table(table, out, compression="zstd", use_dictionary=False)  # a fraction of the time
             out.flush()
             os.fsync(out.fileno())
         draft.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from asof.flows.stream_checkpoint import Checkpoints
 from asof.flows.stream_dead import DeadLetters
 from asof.flows.stream_events import Judge, check_known_at
 from asof.online.store import OnlineStore
-from asof.streams.open_stream import open_stream
+from asof.streams.open_stream import open_decoder, open_stream
 from asof.streams.schema import EventSchema
 from asof.streams.stream import Stream
 
@@ -129,9 +130,10 @@ def open_worker(
         open_dead_letters(project, source),
         landing,
         project.clock,
-        Limits(limits.batch_events, limits.land_us, limits.land_events, resources.history_us),
+        replace(limits, history_us=resources.history_us),
         watch,
         group,
+        open_decoder(_stream(source)),
     )
 
 

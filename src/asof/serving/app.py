@@ -16,7 +16,7 @@ from typing import Any
 
 from asof.serving.access_log import AccessLog
 from asof.serving.deadlines import Deadlines
-from asof.serving.exchange import JSON, Reply, Request, Route
+from asof.serving.exchange import JSON, Reply, Request, Route, media_of
 from asof.serving.failures import RETRY_AFTER_S, Failure, HttpError, failure_of, trace_of
 from asof.serving.keys import Keys
 from asof.serving.metrics import UNKNOWN, Metrics
@@ -140,7 +140,7 @@ class App:
         until = begun + (self._limits.deadline_s if own_s is None else own_s)
         async with self._deadlines.within(loop) if own_s is None else asyncio.timeout_at(until):
             if request.method == "POST":
-                _check_json(request.headers.get(b"content-type"))
+                _check_media(request.headers.get(b"content-type"), route.media)
                 request.body = await read_body(receive, request.headers, self._limits.body_bytes)
             if not self._tracer.enabled:
                 reply = await handler(request)
@@ -268,17 +268,20 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], most: int)
 
 def _too_large(most: int) -> HttpError:
     return HttpError(
-        "body_too_large", f"the body is larger than {most:,} bytes", hint="ask for fewer entities", limit=most
+        "body_too_large",
+        f"the body is larger than {most:,} bytes",
+        hint="ask for fewer entities, or send fewer events, at once",
+        limit=most,
     )
 
 
-def _check_json(content_type: bytes | None) -> None:
+def _check_media(content_type: bytes | None, media: tuple[bytes, ...]) -> None:
     if content_type is None or content_type.startswith(JSON):
         return
-    if content_type.partition(b";")[0].strip().lower() != JSON:
-        raise HttpError(
-            "unsupported_media_type", "the body is not JSON", hint="content-type: application/json"
-        )
+    if media_of(content_type) not in media:
+        named = " or ".join(each.decode() for each in media)
+        text = "the body is not JSON" if media == (JSON,) else f"the body is not {named}"
+        raise HttpError("unsupported_media_type", text, hint=f"content-type: {named}")
 
 
 async def _send(send: Send, request: Request, reply: Reply) -> None:

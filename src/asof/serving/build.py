@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from asof.clock import Clock, SystemClock
+from asof.errors import AsofError
+from asof.flows.push import Pusher
 from asof.serving.access_log import AccessLog
 from asof.serving.app import App, Limits
+from asof.serving.events import EventRoutes
 from asof.serving.feast import FeastRoutes
 from asof.serving.features import FeatureRoutes
 from asof.serving.keys import Keys
@@ -66,6 +69,7 @@ class Worker:
         self._metrics = metrics
         self._reads = reads
         self._system = system
+        self.pusher: Pusher | None = None
         self._task: asyncio.Task[None] | None = None
         self._problem: str | None = None
         self.close: list[Callable[[], None]] = []
@@ -106,7 +110,17 @@ class Worker:
                 continue
             if changed:
                 _log.info("serving: revision %s", self._reader.revision)
+                await self._refresh_pusher()
             self._tell_state()
+
+    async def _refresh_pusher(self) -> None:
+        """Events are checked by the new definitions from now on, or by the old ones where the code cannot be loaded."""
+        try:
+            if self.pusher is not None:
+                await asyncio.to_thread(self.pusher.refresh)
+        except AsofError as exc:
+            _log.warning("serving: events are checked by the old definitions: %s", exc.message)
+            self._metrics.reload_failures.inc()
 
     def _tell_state(self) -> None:
         """The revision, and whether it is the registry's newest; a new problem is told once."""
@@ -128,6 +142,7 @@ def build_app(
     on_read: OnRead | None = None,
     log_to: IO[bytes] | None = None,
     tracer: Tracer | None = None,
+    pusher: Pusher | None = None,
 ) -> App:
     """The application that serves what the reader reads.
 
@@ -138,6 +153,7 @@ def build_app(
         on_read: told of every answer.
         log_to: where the access log goes; stderr unless given.
         tracer: traces requests; made from the options unless given.
+        pusher: appends events to the streams of sources; the application closes it when it ends.
     """
     metrics = Metrics()
     tracing = tracer or open_tracer(enabled=options.tracing)
@@ -148,10 +164,13 @@ def build_app(
     reads = Reads(reader, metrics, tracing, threads=options.threads, on_read=on_read)
     system = SystemRoutes(reader, metrics)
     worker = Worker(reader, options, metrics, reads, system)
-    worker.close = [log.close, tracing.close, *([] if sink is None else [sink.close])]
+    worker.pusher = pusher
+    events = EventRoutes(pusher, metrics, threads=options.threads)
+    worker.close = [log.close, tracing.close, events.close, *([] if sink is None else [sink.close])]
     return App(
         (
             *FeatureRoutes(reads).routes(),
+            *events.routes(),
             *FeastRoutes(reads).routes(),
             *TectonRoutes(reads).routes(),
             *system.routes(),

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -20,9 +20,13 @@ import pyarrow as pa
 from asof.errors import AsofError, BackendError, DataError, LimitError
 from asof.serving.client_protocol import (
     ARROW,
+    Accepted,
     Columns,
     Features,
     error_of,
+    events_body,
+    events_headers,
+    parse_accepted,
     parse_features,
     parse_table,
     request_body,
@@ -96,6 +100,23 @@ class Client:
         body = request_body(service, entities, request, at, columns)
         return parse_table(self._call("POST", "/v1/features", body, ARROW))
 
+    def push(self, source: str, events: Any, *, idempotency_key: str | None = None) -> Accepted:
+        """Appends events to the stream of a source: all of them, or none. What is told is durable.
+
+        Args:
+            source: the source's name.
+            events: mappings, or a table (PyArrow, pandas, Polars).
+            idempotency_key: events that are sent again under it are not appended again; one of their own unless given.
+
+        Raises:
+            DataError: an event is not of the source's form. UnknownName, StateError: no such source, or it has no
+                stream. BackendError: the server cannot be reached. LimitError: it took too long, or is too much.
+        """
+        body, media = events_body(events)
+        headers = events_headers(media, idempotency_key)
+        path = f"/v1/events/{quote(source, safe='')}"
+        return parse_accepted(self._call("POST", path, body, headers=headers))
+
     def services(self) -> list[str]:
         """The names of the services that the server has."""
         return [each["name"] for each in parse_json(self._call("GET", "/v1/services"))["services"]]
@@ -120,11 +141,17 @@ class Client:
         self.close()
 
     def _call(
-        self, method: str, path: str, body: bytes | None = None, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
+        headers = {"accept": accept, **(headers or {})}
         end = time.monotonic() + self._timeout_s
         for attempt in range(self._retries + 1):
-            status, retry_after, answer, error = self._attempt(method, path, body, accept, end)
+            status, retry_after, answer, error = self._attempt(method, path, body, headers, end)
             if status == 200:
                 return answer
             wait = wait_s(attempt, status, retry_after, random.random())  # noqa: S311
@@ -134,13 +161,13 @@ class Client:
         raise AssertionError  # the last attempt raises or returns
 
     def _attempt(
-        self, method: str, path: str, body: bytes | None, accept: str, end: float
+        self, method: str, path: str, body: bytes | None, own: Mapping[str, str], end: float
     ) -> tuple[int | None, str | None, bytes, AsofError]:
         """One attempt: status (None without an answer), Retry-After, body, and what to raise when it is no 200."""
         left_s = end - time.monotonic()
         if left_s <= 0:
             raise LimitError(f"no answer within {self._timeout_s} s", timeout_s=self._timeout_s)
-        headers = {**self._headers, "accept": accept, "x-asof-deadline-ms": str(max(1, int(left_s * 1_000)))}
+        headers = {**self._headers, **own, "x-asof-deadline-ms": str(max(1, int(left_s * 1_000)))}
         try:
             status, retry_after, answer = self._exchange(method, self._base + path, body, headers, left_s)
         except TimeoutError as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +16,13 @@ import pyarrow as pa
 from asof.errors import BackendError, LimitError, MissingExtra
 from asof.serving.client_protocol import (
     ARROW,
+    Accepted,
     Columns,
     Features,
     error_of,
+    events_body,
+    events_headers,
+    parse_accepted,
     parse_features,
     parse_table,
     request_body,
@@ -83,6 +87,23 @@ class AsyncClient:
         body = request_body(service, entities, request, at, columns)
         return parse_table(await self._call("POST", "/v1/features", body, ARROW))
 
+    async def push(self, source: str, events: Any, *, idempotency_key: str | None = None) -> Accepted:
+        """Appends events to the stream of a source: all of them, or none. What is told is durable.
+
+        Args:
+            source: the source's name.
+            events: mappings, or a table (PyArrow, pandas, Polars).
+            idempotency_key: events that are sent again under it are not appended again; one of their own unless given.
+
+        Raises:
+            DataError: an event is not of the source's form. UnknownName, StateError: no such source, or it has no
+                stream. BackendError: the server cannot be reached. LimitError: it took too long, or is too much.
+        """
+        body, media = events_body(events)
+        headers = events_headers(media, idempotency_key)
+        path = f"/v1/events/{quote(source, safe='')}"
+        return parse_accepted(await self._call("POST", path, body, headers=headers))
+
     async def services(self) -> list[str]:
         """The names of the services that the server has."""
         return [each["name"] for each in json.loads(await self._call("GET", "/v1/services"))["services"]]
@@ -104,15 +125,21 @@ class AsyncClient:
         await self.close()
 
     async def _call(
-        self, method: str, path: str, body: bytes | None = None, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
+        own = {"accept": accept, **(headers or {})}
         loop = asyncio.get_running_loop()
         end = loop.time() + self._timeout_s
         try:
             async with asyncio.timeout_at(end):
                 for attempt in range(self._retries + 1):
                     left_ms = max(1, int((end - loop.time()) * 1_000))
-                    headers = {"accept": accept, "x-asof-deadline-ms": str(left_ms)}
+                    headers = {**own, "x-asof-deadline-ms": str(left_ms)}
                     status, retry_after, error = None, None, None
                     try:
                         made = await self._http.request(method, path, content=body, headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -31,6 +32,7 @@ _RETRYABLE = {429, 502, 503}
 _OF_HTTP: dict[str, type[AsofError]] = {
     "bad_request": DataError,
     "not_found": UnknownName,
+    "no_stream": StateError,
     "unauthorized": StateError,
     "forbidden": StateError,
     "body_too_large": LimitError,
@@ -77,6 +79,56 @@ class Features:
         if name not in self.names:
             raise UnknownName(f"no column {name!r}", hint=did_you_mean(name, self.names), column=name)
         return STATUSES[self.statuses[entity][self.names.index(name)]]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of events that were pushed: how many, for each partition the first offset and how many, and whether
+    they were in the stream already, under their idempotency key.
+    """
+
+    count: int
+    offsets: Mapping[int, tuple[int, int]]
+    repeated: bool = False
+
+
+def events_body(events: Any) -> tuple[bytes, str]:
+    """The body of events and its media type: mappings as JSON, a table (whatever has `__arrow_c_stream__`) as Arrow.
+
+    Raises:
+        DataError: they hold what JSON does not.
+    """
+    if hasattr(events, "__arrow_c_stream__"):
+        table = pa.table(events)
+        out = pa.BufferOutputStream()
+        with pa.ipc.new_stream(out, table.schema) as writer:
+            writer.write_table(table)
+        return out.getvalue().to_pybytes(), ARROW
+    try:
+        text = json.dumps(list(events), default=_plain, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError) as exc:
+        hint = "null (None) is what NaN and infinity become"
+        raise DataError("the events hold what JSON does not", hint=hint) from exc
+    return text.encode(), "application/json"
+
+
+def events_headers(media: str, idempotency_key: str | None) -> dict[str, str]:
+    """The headers of a push. Without a key it gets one of its own, so that it is safe to send again."""
+    return {"content-type": media, "idempotency-key": idempotency_key or uuid.uuid4().hex}
+
+
+def parse_accepted(body: bytes) -> Accepted:
+    """The answer to a push.
+
+    Raises:
+        BackendError: it is not an answer of asof.
+    """
+    try:
+        made = json.loads(body)
+        offsets = {int(partition): (first, count) for partition, (first, count) in made["offsets"].items()}
+        return Accepted(made["count"], offsets, made["repeated"])
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise _no_asof() from exc
 
 
 def request_body(

@@ -52,6 +52,7 @@ class Route:
         reads: reads features, and is counted as such.
         error_body: how it writes errors, where a client of others expects another shape.
         statuses: statuses that such a client does not know, and which it gets instead.
+        media: the media types of bodies that it takes.
     """
 
     path: str
@@ -60,6 +61,17 @@ class Route:
     reads: bool = False
     error_body: ErrorBody = Failure.body
     statuses: Mapping[int, int] = field(default_factory=dict[int, int])
+    media: tuple[bytes, ...] = (JSON,)
+
+
+def media_of(content_type: bytes | None) -> bytes:
+    """The media type of a Content-Type header in lower case; JSON where there is none.
+
+    Example:
+        >>> media_of(b"Application/JSON; charset=utf-8"), media_of(None)
+        (b'application/json', b'application/json')
+    """
+    return JSON if content_type is None else content_type.partition(b";")[0].strip().lower()
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

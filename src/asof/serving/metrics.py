@@ -95,6 +95,19 @@ class Metrics:
             "Reads that the log of requests could not keep.",
             registry=registry,
         )
+        self._pushed = Counter(
+            "asof_events_pushed_total", "Events that were appended to a source's stream.", ["source"],
+            registry=registry,
+        )  # fmt: skip
+        self._repeated = Counter(
+            "asof_events_repeated_total",
+            "Events of batches that were in the stream already, under their idempotency key.",
+            ["source"], registry=registry,
+        )  # fmt: skip
+        self._push = Histogram(
+            "asof_events_push_seconds", "Seconds that a batch took to be checked and to be durable.",
+            ["source"], buckets=_LATENCY, registry=registry,
+        )  # fmt: skip
         self._by_status: dict[tuple[int, str, str], Counter] = {}
         self._by_outcome: dict[tuple[str, str], Histogram] = {}
         self._by_route: dict[tuple[str, int], Counter] = {}
@@ -113,6 +126,11 @@ class Metrics:
         if found is None:
             found = self._by_route[route, status] = self._http.labels(route, str(status))
         found.inc()
+
+    def observe_push(self, source: str, count: int, seconds: float, *, repeated: bool) -> None:
+        """One batch of events for a source that there is."""
+        (self._repeated if repeated else self._pushed).labels(source).inc(count)
+        self._push.labels(source).observe(seconds)
 
     def observe_read(self, answer: Answer, seconds: float) -> None:
         """What a read answered: how long it took, how fresh it is, and what is missing or stale."""

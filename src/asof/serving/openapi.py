@@ -10,6 +10,7 @@ from typing import Any
 
 import asof
 from asof.serving.answer_arrow import MEDIA_TYPE as ARROW
+from asof.serving.events import NDJSON_TYPE as NDJSON
 from asof.serving.failures import HTTP_CODES
 
 Json = dict[str, Any]
@@ -30,7 +31,7 @@ def openapi() -> Json:
             "description": "Features of entities as of now, in the order of a service.",
         },
         "security": [{}, {"bearer": []}],
-        "paths": {**_own(), **_feast(), **_tecton(), **_system()},
+        "paths": {**_own(), **_events(), **_feast(), **_tecton(), **_system()},
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
@@ -97,6 +98,24 @@ def _own() -> Json:
         "/v1/services": _get("All services in short.", _ref("Services")),
         "/v1/services/{name}": one,
     }
+
+
+def _events() -> Json:
+    made = _post("Events for the stream of a source: all are appended, or none.", "Events", "Pushed")
+    made["post"]["parameters"] += [
+        {"name": "source", "in": "path", "required": True, "schema": _NAME},
+        {
+            "name": "idempotency-key",
+            "in": "header",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+            "description": "A batch that is sent again under its key is not appended again.",
+        },
+    ]
+    made["post"]["requestBody"]["content"] |= {
+        NDJSON: {"schema": {"type": "string", "description": "An object a line."}},
+        ARROW: {"schema": {"type": "string", "contentMediaType": ARROW}},
+    }
+    return {"/v1/events/{source}": made}
 
 
 def _feast() -> Json:
@@ -188,6 +207,7 @@ def _schemas() -> Json:
         ),
         "Service": _service(text, or_null),
         "Status": _object({"status": text}, ["status"]),
+        **_event_schemas(),
         **_feast_schemas(text),
         **_tecton_schemas(text),
     }
@@ -225,6 +245,17 @@ def _feature_schemas(text: Json, or_null: Json) -> Json:
                     _object({"watermark": or_null, "ages_s": _list({"type": ["number", "null"]})})
                 ),
             }
+        ),
+    }
+
+
+def _event_schemas() -> Json:
+    events = _list({"type": "object", "additionalProperties": True})
+    place = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+    return {
+        "Events": {"oneOf": [events, _object({"events": events}, closed=True)]},
+        "Pushed": _object(
+            {"count": {"type": "integer"}, "repeated": {"type": "boolean"}, "offsets": _map(place)}
         ),
     }
 

@@ -23,6 +23,7 @@ from granian.log import LogLevels
 from granian.server import MPServer
 
 from asof.errors import AsofError, BackendError
+from asof.flows.push import Pusher
 from asof.serving.app import App
 from asof.serving.build import DRAIN_SIGNAL, Options, build_app
 from asof.serving.metrics import forget_worker
@@ -51,10 +52,16 @@ class Listen:
     grace_s: int = 30
 
 
-def serve(open_reader: Callable[[], Reader], options: Options, listen: Listen) -> None:
+def serve(
+    open_reader: Callable[[], Reader],
+    options: Options,
+    listen: Listen,
+    open_pusher: Callable[[], Pusher] | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns.
 
-    `open_reader` is called in each worker, after the processes have parted: a store must not be carried across.
+    `open_reader` and `open_pusher` are called in each worker, after the processes have parted: a store must not be
+    carried across.
 
     Raises:
         BackendError: the address cannot be listened on.
@@ -77,7 +84,7 @@ def serve(open_reader: Callable[[], Reader], options: Options, listen: Listen) -
         workers_kill_timeout=listen.grace_s,
     )
     server.drain_s = listen.drain_s
-    server.serve(target_loader=partial(_load, open_reader, options), wrap_loader=False)
+    server.serve(target_loader=partial(_load, open_reader, options, open_pusher), wrap_loader=False)
 
 
 def _check_port(listen: Listen) -> None:
@@ -94,10 +101,12 @@ def _check_port(listen: Listen) -> None:
         raise BackendError(text, hint="choose another with --port or --host") from exc
 
 
-def _load(open_reader: Callable[[], Reader], options: Options) -> App:
+def _load(
+    open_reader: Callable[[], Reader], options: Options, open_pusher: Callable[[], Pusher] | None
+) -> App:
     """The application, made in a worker. One that cannot be made ends the worker with a message and no traceback."""
     try:
-        return build_app(open_reader(), options)
+        return build_app(open_reader(), options, pusher=None if open_pusher is None else open_pusher())
     except AsofError as exc:
         sys.stderr.write(f"error: {exc}\n")
         sys.stderr.flush()
