@@ -20,6 +20,7 @@ from bench.process import SideFailed
 
 BENCHES = (
     "windows", "scaling", "memory", "latest", "handbook", "registry", "online", "online_scale", "backfill", "serving",
+    "stream", "stream_kafka", "stream_entities", "stream_latency", "stream_push", "stream_events", "log",
 )  # fmt: skip
 
 

@@ -66,10 +66,10 @@ def run(options: Options) -> list[Row]:
 
 
 @contextmanager
-def server(kind: str, *arguments: str) -> Iterator[int]:
+def server(kind: str, *arguments: str, module: str = "bench.serving_side") -> Iterator[int]:
     """A server in a process of its own, from its first answer to its end; gives its port."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.serving_side", kind, str(port), *arguments]
+    command = [sys.executable, "-m", module, kind, str(port), *arguments]
     process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ) | our_places(), start_new_session=True)
     try:
         _wait_for(port, process)
@@ -126,10 +126,17 @@ def _post(port: int, body: str) -> bytes:
 
 
 def load(
-    port: int, bodies: list[str], seconds: float, rate: int = 0, connections: int = CONNECTIONS
+    port: int,
+    bodies: list[str],
+    seconds: float,
+    rate: int = 0,
+    connections: int = CONNECTIONS,
+    path: str = "/v1/features",
 ) -> dict[str, Any]:
     """One run of the generator of loads."""
-    order = {"port": port, "bodies": bodies, "connections": connections, "seconds": seconds, "rate": rate}
+    order = {
+        "port": port, "bodies": bodies, "connections": connections, "seconds": seconds, "rate": rate, "path": path,
+    }  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-m", "bench.serving_load"],
         cwd=ROOT, input=json.dumps(order), capture_output=True, text=True, check=False, timeout=20 * seconds + 60,

@@ -66,9 +66,9 @@ class Connection:
         return size
 
 
-def requests_of(bodies: list[str]) -> list[bytes]:
+def requests_of(bodies: list[str], path: str = "/v1/features") -> list[bytes]:
     """The requests as they go over the wire."""
-    head = "POST /v1/features HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: "
+    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: "
     return [f"{head}{len(body.encode())}\r\n\r\n{body}".encode() for body in bodies]
 
 
@@ -147,7 +147,7 @@ def _told(taken: list[int], wall_s: float, cpu_s: float, size_bytes: int) -> dic
 
 def main() -> None:
     order = json.loads(sys.stdin.read())
-    requests = requests_of(order["bodies"])
+    requests = requests_of(order["bodies"], order.get("path", "/v1/features"))
     if order["rate"]:
         made = at_rate(order["port"], requests, order["connections"], order["seconds"], order["rate"])
     else:
