@@ -4,6 +4,7 @@
 meta.json                                what the log is
 p0000/00000000000000000000.log           segments of a partition, named for their first offset (log_frame.py)
 p0000/lock                               held by whoever appends (log_write.py)
+p0000/durable                            how far the partition is on the disk, and may be read (log_durable.py)
 leases/<group>/                          who reads what (log_follow.py)
 ```
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from asof.clock import Clock
 from asof.define.stream import Log
 from asof.errors import BackendError, ConfigError, CorruptSource, DataError
+from asof.streams.log_durable import DurableEnd
 from asof.streams.log_follow import LogFollower
 from asof.streams.log_frame import ARROW, JSON_MANY, JSON_ONE, NO_KEY, key_hash
 from asof.streams.log_read import Cursor
@@ -37,7 +39,8 @@ class LogStream:
 
     Args:
         fsync: "always": what `append` has returned for is on the disk; "interval": within a second; "never": when the
-            operating system sees fit. A process that is killed loses nothing in any case.
+            operating system sees fit. A process that is killed loses nothing in any case. With "always" events are not
+            seen before they are on the disk.
         segment_bytes: a file of about this size is followed by a new one.
 
     Raises:
@@ -67,6 +70,7 @@ class LogStream:
         self._lock = threading.Lock()
         self._cursors: dict[tuple[int, int], Cursor] = {}
         self._tails = {p: (threading.Lock(), Tail(each)) for p, each in self._folders.items()}
+        self._ends = {p: DurableEnd(each, fsync=fsync == "always") for p, each in self._folders.items()}
         self._appenders: dict[int, Appender] = {}
         self._process = 0
         self._round = 0
@@ -104,14 +108,7 @@ class LogStream:
     def ends(self) -> dict[int, Ends]:
         """Each partition's first offset, the offset after its newest event, and when that was taken."""
         self._refuse_closed()
-        found: dict[int, Ends] = {}
-        for partition, (lock, tail) in self._tails.items():
-            with lock, told(self._folders[partition]):
-                firsts = segment_firsts(self._folders[partition])
-                tail.advance()
-                newest_us = tail.stamp_us if tail.stamp_us >= 0 else None
-                found[partition] = Ends(firsts[0] if firsts else 0, tail.next, newest_us)
-        return found
+        return {partition: self._ends_of(partition) for partition in self._folders}
 
     def read(self, partition: int, offset: int, most: int) -> list[Chunk]:
         """About `most` events from an offset on, or from the first that is still there; empty at the end.
@@ -122,7 +119,7 @@ class LogStream:
         folder = self._folder_of(partition)
         with self._lock:
             cursor = self._cursors.pop((partition, offset), None)
-        cursor = cursor or Cursor(folder, partition, offset)
+        cursor = cursor or Cursor(folder, partition, offset, self._ends[partition])
         with told(folder):
             chunks = cursor.read(most)
         with self._lock:
@@ -135,13 +132,14 @@ class LogStream:
         """The offset of the first event that was taken at an instant or later; the next offset where there is none."""
         folder = self._folder_of(partition)
         with told(folder):
-            found = find_offset(folder, at_us)
-        return self.ends()[partition].next if found is None else found
+            limit = self._ends_of(partition).next
+            found = find_offset(folder, at_us, limit)
+        return limit if found is None else found
 
     def follow(self, group: str) -> LogFollower:
         """Takes part in a group of workers that share the partitions."""
         self._refuse_closed()
-        return LogFollower(self._folder, self._folders, group)
+        return LogFollower(self._folder, self._folders, group, fsync=self._fsync == "always")
 
     def close(self) -> None:
         """Brings what is written to the disk and lets go of the files; closing twice is no error."""
@@ -150,6 +148,8 @@ class LogStream:
             self._cursors.clear()
             for _, tail in self._tails.values():
                 tail.segment = None
+            for end in self._ends.values():
+                end.close()
             appenders, self._appenders = self._appenders, {}
         if self._process == os.getpid():
             for appender in appenders.values():
@@ -165,6 +165,15 @@ class LogStream:
         if folder is None:
             raise BackendError(f"log {self._folder}: there is no partition {partition}", partition=partition)
         return folder
+
+    def _ends_of(self, partition: int) -> Ends:
+        lock, tail = self._tails[partition]
+        with lock, told(self._folders[partition]):
+            firsts = segment_firsts(self._folders[partition])
+            tail.limit = self._ends[partition].limit()
+            tail.advance()
+            newest_us = tail.stamp_us if tail.stamp_us >= 0 else None
+            return Ends(firsts[0] if firsts else 0, tail.next, newest_us)
 
     def _own_appenders(self) -> dict[int, Appender]:
         """The appenders of this process: a forked one does not use those of its parent."""

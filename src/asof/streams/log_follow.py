@@ -16,9 +16,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from asof.errors import BackendError
+from asof.streams.log_durable import DurableEnd
+from asof.streams.log_lock import try_lock
 from asof.streams.log_read import Cursor
 from asof.streams.log_segment import told
-from asof.streams.log_write import try_lock
 from asof.streams.stream import Chunk, Polled
 
 _BALANCE_EVERY_S = 0.05
@@ -64,9 +65,12 @@ class Workers:
 class LogFollower:
     """A worker's share of the log: a `Follower`."""
 
-    def __init__(self, folder: Path, partitions: Mapping[int, Path], group: str) -> None:
+    def __init__(
+        self, folder: Path, partitions: Mapping[int, Path], group: str, *, fsync: bool = True
+    ) -> None:
         self._leases = folder / "leases" / quote(f"g{group}", safe="")
         self._partitions = partitions
+        self._fsync = fsync
         self._held: dict[int, int] = {}
         self._cursors: dict[int, Cursor] = {}
         self._commits: dict[int, int] = {}
@@ -96,7 +100,8 @@ class LogFollower:
         self._refuse_closed()
         if partition not in self._held:
             raise BackendError(f"log: partition {partition} is another follower's", partition=partition)
-        self._cursors[partition] = Cursor(self._partitions[partition], partition, offset)
+        folder = self._partitions[partition]
+        self._cursors[partition] = Cursor(folder, partition, offset, DurableEnd(folder, fsync=self._fsync))
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Writes for others to see how far events have been dealt with, once a second at most."""

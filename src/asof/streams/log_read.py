@@ -1,4 +1,6 @@
-"""Reading one partition of the embedded log: without locks, whole frames only, many small ones as one chunk."""
+"""Reading one partition of the embedded log: without locks, whole frames only, many small ones as one chunk; what is
+not on the disk yet is not given (log_durable.py).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asof.streams.log_durable import DurableEnd
 from asof.streams.log_frame import ARROW, HEAD, JSON_ONE, MAGIC, WINDOW_BYTES, walk
 from asof.streams.log_segment import Segment, damaged, open_segment, segment_firsts, segment_path, still_torn
 from asof.streams.stream import Chunk
@@ -19,8 +22,9 @@ _SMALL_WINDOW_BYTES = 1 << 16
 class Cursor:
     """A place in a partition, where the next event is read; moves on with every `read`. For one thread."""
 
-    def __init__(self, folder: Path, partition: int, offset: int) -> None:
+    def __init__(self, folder: Path, partition: int, offset: int, end: DurableEnd) -> None:
         self._folder = folder
+        self._end = end
         self._partition = partition
         self.offset = offset
         self._segment: Segment | None = None
@@ -33,10 +37,12 @@ class Cursor:
             CorruptSource: a frame in the middle is damaged; tells the file and the place.
         """
         chunks: list[Chunk] = []
-        left, room = most, MAX_READ_BYTES
-        while left > 0 and room > 0 and (segment := self._ready()) is not None:
+        left, room, limit = most, MAX_READ_BYTES, self._end.limit(self.offset + most)
+        while left > 0 and room > 0 and self.offset < limit and (segment := self._ready()) is not None:
             pos = self._pos
-            window = _Window(segment.fd, pos, self._partition, self.offset, left)
+            if self.offset >= limit and self.offset >= (limit := self._end.limit()):
+                break
+            window = _Window(segment.fd, pos, self._partition, self.offset, min(left, limit - self.offset))
             chunks += window.chunks
             self._pos, self.offset = window.pos, window.next
             left, room = left - window.events, room - (window.pos - pos)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -149,7 +150,8 @@ def still_torn(segment: Segment, pos: int, offset: int) -> bool:
 
 class Tail:
     """The end of a partition as it was seen last: `segment` and `pos`, the next offset, and the newest stamp; `torn`:
-    what follows is no whole frame. `flags` say how the segment is opened.
+    what follows is no whole frame. `flags` say how the segment is opened; `limit` is the offset beyond which nothing is
+    looked at.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class Tail:
         self.pos = 0
         self.next = 0
         self.stamp_us = -1
+        self.limit = sys.maxsize
 
     def advance(self) -> None:
         """Goes on over all whole frames that were written since the last time, into newer segments too."""
@@ -171,12 +174,14 @@ class Tail:
             stat = os.fstat(self.segment.fd)
             if stat.st_nlink == 0:
                 self.segment = None
-            elif stat.st_size == self.pos and not self._has_next():
+            elif self.next >= self.limit or (stat.st_size == self.pos and not self._has_next()):
                 return
         if self.segment is None:
             self._begin()
         while self.segment is not None:
             self._over_frames(self.segment)
+            if self.next >= self.limit:
+                return
             if self.pos < self.segment.size:
                 self.torn = still_torn(self.segment, self.pos, self.next)
                 if self.torn:
@@ -186,7 +191,8 @@ class Tail:
 
     def _begin(self) -> None:
         """The newest segment with a whole frame in it, so that its stamp is known, or else the oldest."""
-        for first in reversed(segment_firsts(self.folder)):
+        firsts = segment_firsts(self.folder)
+        for first in reversed([first for first in firsts if first < self.limit] or firsts[:1]):
             segment = open_segment(self.folder, first, self._flags)
             if segment is not None:
                 self.segment, self.pos, self.next = segment, 0, first
@@ -195,6 +201,8 @@ class Tail:
 
     def _over_frames(self, segment: Segment) -> None:
         for frame in walk(segment.fd, self.pos):
+            if self.next >= self.limit:
+                return
             if frame.first != self.next:
                 raise damaged(segment, frame.pos, self.next)
             self.pos, self.next, self.stamp_us = frame.stop, frame.first + frame.events, frame.stamp_us
@@ -218,8 +226,8 @@ def first_stamp(segment: Segment) -> int | None:
     return None if frame is None else frame.stamp_us
 
 
-def find_offset(folder: Path, at_us: int) -> int | None:
-    """The first offset that was taken at an instant or later; None where there is none."""
+def find_offset(folder: Path, at_us: int, limit: int) -> int | None:
+    """The first offset that was taken at an instant or later; None where there is none before the limit."""
     firsts = segment_firsts(folder)
 
     def is_later(first: int) -> bool:
@@ -231,5 +239,5 @@ def find_offset(folder: Path, at_us: int) -> int | None:
     for segment in open_segments(folder, firsts[max(later - 1, 0) :]):
         frame = segment.frame_since(at_us)
         if frame is not None:
-            return frame.first
+            return frame.first if frame.first < limit else None
     return None

@@ -1,33 +1,40 @@
 """Appending to one partition of the embedded log: under a lock of the file system, whole groups at once.
 
 While one thread writes and waits for the disk, others put their batches into a queue; the next of them writes all that
-are there, with one `fsync`. Other processes append under the same lock, so each group begins with what they have added.
+are there, with one `fsync`. Other processes append under the same lock, so each group begins with what they have added,
+and ends with telling readers how far they may go (log_durable.py). What an `fsync` has failed for is removed: nobody
+has seen it, and its batch may be appended again.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
-import time
 from collections import deque
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from asof.clock import Clock
 from asof.errors import AsofError, BackendError
+from asof.streams.log_durable import DurableFile, Mark, mark_of, settle
 from asof.streams.log_frame import HEAD, NO_KEY, encode, frame_at, written_later
 from asof.streams.log_keys import Keys, Place
-from asof.streams.log_segment import Segment, Tail, first_stamp, open_segments, segment_firsts, told
+from asof.streams.log_lock import locked, path_to_disk, to_disk
+from asof.streams.log_segment import (
+    Segment,
+    Tail,
+    first_stamp,
+    open_segments,
+    segment_firsts,
+    segment_path,
+    told,
+)
 
 Fsync = Literal["always", "interval", "never"]
 SEGMENT_BYTES = 1 << 26
 INTERVAL_S = 1.0
-LOCK_WAIT_S = 10.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.000_05, 0.002
 
 
 @dataclass
@@ -65,12 +72,14 @@ class Appender:
         self._retention_us = retention_us
         self._fsync: Fsync = fsync
         self._segment_bytes = segment_bytes
-        self._keys = Keys(folder)
-        self._tail = Tail(folder, self._keys.note, os.O_RDWR)
+        self._durable = DurableFile(folder, os.O_RDWR | os.O_CREAT)
+        self._published = Mark()
+        self._forget()
         self._queue: deque[Pending] = deque()
         self._turn = threading.Lock()
         self._timer: threading.Timer | None = None
         self._unsafe = False  # written and not known to be on disk
+        self._failed = False  # something stands behind what was published, and is to be removed
         self._rolled = True
 
     def put(self, pending: Pending) -> None:
@@ -97,14 +106,24 @@ class Appender:
                 self._timer.cancel()
             if self._fsync != "never":
                 self._sync()
+            self._durable = DurableFile(self._folder, os.O_RDWR | os.O_CREAT)
             self._tail = Tail(self._folder, self._keys.note, os.O_RDWR)
+
+    def _forget(self) -> None:
+        """Knows nothing of the partition any more; the next append looks at its files."""
+        self._keys = Keys(self._folder)
+        self._tail = Tail(self._folder, self._keys.note, os.O_RDWR)
 
     def _write_group(self, group: list[Pending]) -> None:
         error: AsofError = BackendError(f"log {self._folder}: the append was broken off", retryable=True)
         try:
-            with told(self._folder), _locked(self._lock_path):
+            with told(self._folder), locked(self._lock_path):
+                if self._failed:
+                    self._remove_unsafe()
                 self._tail.advance()
                 self._cut_torn()
+                if self._tail.segment is None or self._tail.next != self._published.next:
+                    self._published = settle(self._durable, self._tail, fsync=self._fsync == "always")
                 self._write_all(group)
         except AsofError as exc:
             error = exc
@@ -131,9 +150,11 @@ class Appender:
             while left:
                 left = self._write_some(left, now_us)
         finally:
-            self._make_safe()
-            for pending in group:
-                pending.done = pending.place is not None
+            try:
+                self._make_safe()
+            finally:
+                for pending in group:
+                    pending.done = pending.place is not None and pending.place[0] < self._published.next
         for pending, first in same:
             pending.place, pending.done = first.place, first.done
         if self._rolled:
@@ -206,12 +227,42 @@ class Appender:
             self._unsafe = True
 
     def _make_safe(self) -> None:
+        """Brings what was written to the disk, as the log promises, and lets readers see it."""
         if self._fsync == "always":
             self._sync()
         elif self._fsync == "interval" and self._unsafe and self._timer is None:
             self._timer = threading.Timer(INTERVAL_S, self._sync_later)
             self._timer.daemon = True
             self._timer.start()
+        if self._tail.segment is not None:
+            self._publish()
+
+    def _publish(self) -> None:
+        mark = mark_of(self._tail)
+        try:
+            self._durable.publish(mark, look=self._fsync == "always" or self._rolled)
+        except OSError:
+            self._fail()
+            raise
+        self._published = mark
+
+    def _fail(self) -> None:
+        """Removes what stands behind the end that was published, now or before the next append."""
+        self._failed, self._unsafe = True, False
+        self._forget()
+        with suppress(OSError):
+            self._remove_unsafe()
+
+    def _remove_unsafe(self) -> None:
+        """Nobody has seen it; unless another process has found it in the meantime, and brought it to the disk."""
+        safe = self._published
+        if self._durable.read() == safe:
+            for first in segment_firsts(self._folder):
+                if first > safe.segment:
+                    segment_path(self._folder, first).unlink()
+            if safe.segment >= 0:
+                os.truncate(segment_path(self._folder, safe.segment), safe.pos)
+        self._failed = False
 
     def _sync_later(self) -> None:
         with self._turn:
@@ -223,23 +274,30 @@ class Appender:
 
     def _sync(self) -> None:
         if self._unsafe and self._tail.segment is not None:
-            to_disk(self._tail.segment.fd)
+            self._to_disk(self._tail.segment)
         self._unsafe = False
+
+    def _to_disk(self, segment: Segment) -> None:
+        """A failed `fsync` is not tried again: the system may have given up what it could not write."""
+        try:
+            to_disk(segment.fd)
+        except OSError:
+            if self._fsync == "always":
+                self._fail()
+            raise
 
     def _room_for(self, size: int) -> Segment:
         segment = self._tail.segment
         if segment is not None and (self._tail.pos == 0 or self._tail.pos + size <= self._segment_bytes):
             return segment
         if segment is not None and self._fsync != "never":
-            to_disk(segment.fd)
+            self._to_disk(segment)
+        if segment is not None:
+            self._publish()
         self._tail.segment = Segment(self._folder, self._tail.next, os.O_RDWR | os.O_CREAT)
         self._tail.pos = 0
         if self._fsync != "never":
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                to_disk(folder)
-            finally:
-                os.close(folder)
+            path_to_disk(str(self._folder))
         self._rolled = True
         return self._tail.segment
 
@@ -251,45 +309,3 @@ class Appender:
             if oldest_us is None or oldest_us >= horizon_us or (segment.newest_us() or 0) >= horizon_us:
                 return
             segment.path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(path: str) -> Generator[None]:
-    """Holds the lock of a file; it goes with the process if that is killed.
-
-    Raises:
-        BackendError: another process has held it for too long.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        waited_s, pause_s = 0.0, _FIRST_PAUSE_S
-        while not try_lock(fd):
-            if waited_s > LOCK_WAIT_S:
-                raise BackendError(
-                    f"log {path}: another process has held the lock for {LOCK_WAIT_S:g} s",
-                    retryable=True,
-                )
-            time.sleep(pause_s)
-            waited_s, pause_s = waited_s + pause_s, min(pause_s * 2, _LONGEST_PAUSE_S)
-        yield
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may have the descriptor too
-        os.close(fd)
-
-
-def try_lock(fd: int, how: int = fcntl.LOCK_EX) -> bool:
-    """Whether the lock of an open file could be had at once."""
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def to_disk(fd: int) -> None:
-    """Waits until a file's content is on the disk, past the disk's own memory where the system can say so."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
-        fcntl.fcntl(fd, full)
-    else:
-        getattr(os, "fdatasync", os.fsync)(fd)
