@@ -1,4 +1,4 @@
-"""`python -m examples.ach_return_risk [--events N] [--seed N] [--out DIR] [--quick]`."""
+"""`python -m examples.ach_return_risk [--events N] [--seed N] [--out DIR] [--stream S] [--quick]`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m examples.ach_return_risk",
         description="Simulate a bank, build a training set as known, train models that predict ACH returns, and show"
-        " what hindsight would have cost. Leaves a project folder to go on with.",
+        " what hindsight would have cost; then serve it, and stream one more day. Leaves a project folder.",
     )
     number = {"type": int, "metavar": "N"}
     parser.add_argument(
@@ -28,6 +28,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("demo/ach_return_risk"), metavar="DIR", help="default %(default)s"
     )
+    parser.add_argument(
+        "--stream", type=float, default=24.0, metavar="S",
+        help="seconds in which a day of events streams in (default 24: an hour a second; 0: no stream)",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="fewer trees: worse models, sooner")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     return parser.parse_args(arguments)

@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import asof
 from asof.errors import DefinitionError
 from asof.flows.result import TrainingSet
-from asof.testing.bank import Bank, simulate
+from asof.testing.bank import Bank
 from examples.ach_return_risk import picture, tables
-from examples.ach_return_risk.bank import DAYS, SPINE, copy_template, write_bank
+from examples.ach_return_risk.bank import DAYS, SPINE, copy_template, simulate_bank, write_bank
+from examples.ach_return_risk.live import clear, stream
 from examples.ach_return_risk.online import serve
 from examples.ach_return_risk.steps import Steps
 from examples.ach_return_risk.story import tell
@@ -30,18 +32,19 @@ class Options:
     events: int
     seed: int
     out: Path
+    stream: float = 24.0
     quick: bool = False
     quiet: bool = False
 
 
 def run(options: Options) -> None:
-    """Simulate, build, train, draw, serve, and say what came of it.
+    """Simulate, build, train, draw, serve, stream, and say what came of it.
 
     Raises:
         AsofError: something does not fit, with a hint at what.
     """
     steps = Steps(quiet=options.quiet)
-    cutoff = simulate_bank(options, steps)
+    cutoff, after = make_bank(options, steps)
     project = open_project(options.out)
     made = {kind: build(project, options.out, cutoff, kind, steps) for kind in (KNOWN, HINDSIGHT)}
     print(f"\n{tables.training_sets(made[KNOWN])}")
@@ -54,26 +57,29 @@ def run(options: Options) -> None:
     draw(project, made, split, results, options, steps)
     compared = serve(project, pq.read_table(options.out / SPINE), cutoff, steps)
     print(f"\n{tables.serving(compared)}")
+    if options.stream > 0:
+        print(f"\n{tables.streaming(stream(options.out, after, cutoff, options.stream, steps))}")
     write_metrics(options.out, split, results, steps)
     print(f"\n{steps}\n\n{tables.places(options.out, cutoff)}")
 
 
-def simulate_bank(options: Options, steps: Steps) -> datetime:
-    """Fill the project folder; the instant at which the bank's tables were extracted."""
+def make_bank(options: Options, steps: Steps) -> tuple[datetime, dict[str, pa.Table]]:
+    """Fill the project folder; the instant at which the bank's tables were extracted, and the rows of the day after."""
     for name in copy_template(options.out):
         print(f"{options.out / name} was changed and is kept; delete it to get the template back")
     with steps.step("simulate the bank") as step:
         step.show("simulate", "bank", 0, 1)
-        bank = simulate(events=options.events, days=DAYS, seed=options.seed)
+        bank, after = simulate_bank(options.events, options.seed)
         step.show("simulate", "bank", 1, 1)
         step.rows = _rows(bank)
     with steps.step("write its tables as Parquet") as step:
         step.show("write", "bank", 0, 1)
         write_bank(bank, options.out)
+        clear(options.out)
         step.show("write", "bank", 1, 1)
         step.rows = _rows(bank)
     print(f"\n{tables.bank(bank, DAYS)}")
-    return bank.extracted_at
+    return bank.extracted_at, after
 
 
 def _rows(bank: Bank) -> int:

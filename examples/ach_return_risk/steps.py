@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -32,13 +32,22 @@ class Steps:
         self.taken: list[Step] = []
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Step]:
+    def step(self, name: str) -> Generator[Step]:
         """Time a block; on a terminal with progress bars, elsewhere with plain lines, on stderr."""
         with ProgressBars(quiet=self.quiet) as bars:
             step = Step(name, bars)
             begin = time.perf_counter()
             yield step
             step.seconds = time.perf_counter() - begin
+        self.taken.append(step)
+
+    @contextmanager
+    def timed(self, name: str) -> Generator[Step]:
+        """Time a block that shows by itself what it does."""
+        step = Step(name, ProgressBars(quiet=True))
+        begin = time.perf_counter()
+        yield step
+        step.seconds = time.perf_counter() - begin
         self.taken.append(step)
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from asof.flows.result import TrainingSet
 from asof.testing.bank import Bank
 from examples.ach_return_risk.bank import SPINE
+from examples.ach_return_risk.live import Streamed
 from examples.ach_return_risk.online import Compared
 from examples.ach_return_risk.train import BOOSTING, HINDSIGHT, KNOWN, Result
 
@@ -95,6 +96,21 @@ def serving(compared: Sequence[Compared]) -> str:
     return "\n".join([head, *(f"  {each}" for each in compared)])
 
 
+def streaming(day: Streamed | None) -> str:
+    """What streamed in, how soon it could be served, and whether it is what a training set holds."""
+    if day is None:
+        return "no source of the project has a stream: give one stream=Log()"
+    events = ", ".join(f"{count:,} {name}" for name, count in day.events.items())
+    lines = (
+        f"One more day, streamed in {day.seconds:.0f} s: {events}",
+        f"  from the log to servable: p50 {day.half_ms:.1f} ms, p99 {day.slowest_ms:.1f} ms",
+        f"New debits at its end, {day.until:%Y-%m-%d %H:%M} UTC; the training set reads what the workers have landed:",
+        f"  {day.compared}",
+        f"  {day.moved:,} of these values would be another without the stream",
+    )
+    return "\n".join(lines)
+
+
 def places(folder: Path, cutoff: datetime) -> str:
     """Where everything is, and the commands to go on with."""
     asof = f"{_relative(Path(sys.executable))} -m asof"
@@ -112,6 +128,7 @@ def places(folder: Path, cutoff: datetime) -> str:
         f"    --label returned --cutoff {until} --out {where / 'mine.parquet'}",
         f"  {asof} usage --project {where}",
         f"  {asof} online stats --project {where}",
+        f"  {asof} stream status --project {where}",
         f"or in Python with asof.open({str(where)!r})",
     )
     return "\n".join(lines)

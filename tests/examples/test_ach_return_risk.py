@@ -21,9 +21,11 @@ import pytest
 import asof
 from asof.errors import DataError
 from examples.ach_return_risk.__main__ import main
-from examples.ach_return_risk.bank import FILES, copy_template
+from examples.ach_return_risk.bank import FILES, copy_template, simulate_bank
+from examples.ach_return_risk.live import FastClock, stream
 from examples.ach_return_risk.matrix import matrix_of
 from examples.ach_return_risk.online import compare
+from examples.ach_return_risk.steps import Steps
 from examples.ach_return_risk.story import changes_of
 from examples.ach_return_risk.train import judge, precision_at, split_rows
 
@@ -57,7 +59,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo") / "bank"
-    done = run("-m", "examples.ach_return_risk", "--events", "20000", "--quick", "--out", str(folder))
+    command = ("-m", "examples.ach_return_risk", "--events", "20000", "--quick", "--stream", "3")
+    done = run(*command, "--out", str(folder))
     assert done.returncode == 0, done.stderr
     return Demo(folder, done.stdout, done.stderr)
 
@@ -99,7 +102,7 @@ def test_printed_numbers_are_those_in_the_file(demo: Demo) -> None:
 def test_commands_printed_at_the_end_work(demo: Demo) -> None:
     text = demo.out.partition("Go on with\n")[2].replace("\\\n", " ")
     commands = [shlex.split(line) for line in text.splitlines() if " -m asof " in line]
-    assert [command[3] for command in commands] == ["check", "training-set", "usage", "online"]
+    assert [command[3] for command in commands] == ["check", "training-set", "usage", "online", "stream"]
     for command in commands:
         done = run(*command[1:])
         assert done.returncode == 0, done.stderr
@@ -109,9 +112,56 @@ def test_commands_printed_at_the_end_work(demo: Demo) -> None:
 
 def test_what_is_served_is_what_a_training_set_holds(demo: Demo) -> None:
     found = re.findall(r"^  (from the \w+) +equal: ([\d,]+) of ([\d,]+) values$", demo.out, re.MULTILINE)
-    assert [way for way, _, _ in found] == ["from the store", "from the server"]
+    assert [way for way, _, _ in found] == ["from the store", "from the server", "from the store"]
     assert all(equal == values for _, equal, values in found)
     assert int(found[0][2].replace(",", "")) > 500
+    moved = re.search(
+        r"^  ([\d,]+) of these values would be another without the stream$", demo.out, re.MULTILINE
+    )
+    assert moved is not None
+    assert int(moved[1]) > 50
+
+
+def test_all_that_was_streamed_has_landed_once_with_the_time_at_which_the_log_took_it(demo: Demo) -> None:
+    _, after = simulate_bank(20_000, 0)
+    for name in ("transactions", "ach_returns", "logins", "profiles"):
+        files = sorted((demo.folder / ".asof" / "landed" / name).rglob("*.parquet"))
+        landed = pa.concat_tables([pq.read_table(file) for file in files]).to_pylist() if files else []
+        landed.sort(key=lambda row: row["_asof_offset"])
+        sent = after[name].to_pylist()
+        assert [row["_asof_offset"] for row in landed] == list(range(len(sent)))
+        for row, pushed in zip(landed, sent, strict=True):
+            assert row["ingested_at"] >= pushed["ingested_at"]
+            assert {key: row[key] for key in pushed if key != "ingested_at"} == {
+                key: value for key, value in pushed.items() if key != "ingested_at"
+            }
+
+
+def test_the_day_after_holds_what_became_known_then_corrections_too() -> None:
+    bank, after = simulate_bank(20_000, 0)
+    assert bank.extracted_at == CUTOFF
+    old = set(bank.transactions["transaction_id"].to_pylist())
+    for name, table in bank.tables.items():
+        assert all(at < CUTOFF for at in table["ingested_at"].to_pylist())
+        assert all(CUTOFF <= at < CUTOFF + DAY for at in after[name]["ingested_at"].to_pylist())
+    corrected = [row for row in after["transactions"].to_pylist() if row["transaction_id"] in old]
+    assert 0 < len(corrected) < after["transactions"].num_rows
+
+
+def test_a_project_without_streams_streams_nothing(tmp_path: Path) -> None:
+    (tmp_path / "asof.toml").write_text('name = "none"\n')
+    (tmp_path / "definitions.py").write_text("")
+    assert stream(tmp_path, {}, CUTOFF, 1.0, Steps(quiet=True)) is None
+
+
+def test_a_fast_clock_stands_runs_and_stands_again() -> None:
+    clock = FastClock(CUTOFF, 3_600.0)
+    assert clock.now() == clock.now() == CUTOFF
+    clock.start()
+    while clock.now() == CUTOFF:
+        pass
+    clock.stop()
+    assert clock.now() == clock.now() > CUTOFF
 
 
 def test_a_value_that_is_not_equal_is_named() -> None:
@@ -124,7 +174,7 @@ def test_a_value_that_is_not_equal_is_named() -> None:
 def test_a_bank_without_returns_to_test_on_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--events", "500", "--seed", "3", "--out", str(tmp_path / "tiny"), "--quiet"]) == 1
+    assert main(["--events", "500", "--seed", "2", "--out", str(tmp_path / "tiny"), "--quiet"]) == 1
     captured = capsys.readouterr()
     assert captured.err.endswith("hint: simulate more --events\n")
 

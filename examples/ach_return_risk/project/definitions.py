@@ -12,6 +12,7 @@ from asof import (
     FeatureService,
     FeatureView,
     Label,
+    Log,
     Parquet,
     banking_days,
     count,
@@ -37,6 +38,9 @@ account_device = Entity("account_device", keys={"account_id": "string", "device_
 # ----------------------------------------------------------------------------------------------- sources
 # A row with the same key corrects the earlier one, from the moment when it is known: a transaction is pending, then it
 # posts with another amount, or it is reversed, or it vanishes.
+# stream=Log(): new rows come in through a durable log in this project. `asof stream` brings them into the online store,
+# corrections too, and lands them beside the files here, so that they are history for training as well. `ingested_at` is
+# then when the log took the row.
 transactions = Events(
     "transactions",
     Parquet("data/transactions.parquet"),
@@ -44,6 +48,7 @@ transactions = Events(
     known_at="ingested_at",
     key="transaction_id",
     deleted="deleted",
+    stream=Log(),
     columns={
         "reversed": "status = 'reversed'",
         "spent": "case when direction = 'debit' and status <> 'reversed' then amount end",
@@ -52,11 +57,25 @@ transactions = Events(
     },
 )
 returns = Events(
-    "ach_returns", Parquet("data/ach_returns.parquet"), event_time="returned_at", known_at="ingested_at"
+    "ach_returns",
+    Parquet("data/ach_returns.parquet"),
+    event_time="returned_at",
+    known_at="ingested_at",
+    stream=Log(),
 )
-logins = Events("logins", Parquet("data/logins.parquet"), event_time="occurred_at", known_at="ingested_at")
+logins = Events(
+    "logins",
+    Parquet("data/logins.parquet"),
+    event_time="occurred_at",
+    known_at="ingested_at",
+    stream=Log(),
+)
 profiles = Events(
-    "profiles", Parquet("data/profiles.parquet"), event_time="updated_at", known_at="ingested_at"
+    "profiles",
+    Parquet("data/profiles.parquet"),
+    event_time="updated_at",
+    known_at="ingested_at",
+    stream=Log(),
 )
 
 # ---------------------------------------------------------------------------------------------- features
