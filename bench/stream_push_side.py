@@ -45,7 +45,7 @@ class Ours:
         self.accounts: set[int] = set()
 
     def time(self, size: int, calls: int, seed: int, kind: str = "flow") -> dict[str, float]:
-        """Batches of `size` rows; `kind`: a `flow` of them while the worker follows, until all can be served; each until
+        """Batches of `size` rows; `kind`: a `flow` of them with a worker behind, until all can be served; each until
         it is `servable`; or until a `push` returns (durable in the log).
         """
         made = [rows_of(size, call, seed) for call in range(calls)]

@@ -84,6 +84,9 @@ CHAINS: dict[str, tuple[list[tuple[str, int, int, int]], list[int]]] = {
     "a merged file stands for its pieces": ([(H, 0, 0, 5), (H, 0, 5, 10), (H, 0, 0, 10), (H, 0, 10, 11)], [2, 3]),
     "what was landed twice counts once": ([(H, 0, 0, 10), (H, 0, 0, 7), (H, 0, 7, 10)], [0]),
     "what begins within another repeats it": ([(H, 0, 0, 10), (H, 0, 5, 10), (H, 0, 10, 12)], [0, 2]),
+    "nothing is lost between pieces that overlap": (
+        [(H, 0, 0, 1), (H, 0, 1, 4), (H, 0, 1, 2), (H, 0, 2, 5), (H, 0, 5, 6)], [0, 2, 3, 4],
+    ),
     "partitions have offsets of their own": ([(H, 0, 0, 10), (H, 1, 0, 10)], [0, 1]),
     "an hour before a partition": (
         [("2026-03-01T10", 0, 5, 9), (H, 1, 0, 4), ("2026-03-01T10", 1, 4, 9), (H, 0, 0, 5)], [3, 1, 0, 2],

@@ -19,7 +19,7 @@ from asof.compute.arrow import physical_to_arrow
 from asof.compute.arrow_ops import ints, taken, valid_mask
 from asof.compute.history import History, Part
 from asof.compute.record import KEY_HIGH, KEY_LOW, Bytes, Layout, Packed, join, pack_history, unpack_history
-from asof.compute.retain import Retention, compacted, filtered
+from asof.compute.retain import Retention, filtered, needed
 from asof.compute.revise import EventKeys
 from asof.compute.splice import (
     BATCH,
@@ -98,11 +98,11 @@ def merge_arrivals(
     fresh = replace(part, group=np.where(new & ~late, part.group, -1))
     if layout.keyed:
         raw = _raw_rows(data, offsets, layout)
-        fresh = _taken(fresh, np.flatnonzero(fresh.group >= 0))
+        fresh = _with_unseen(_taken(fresh, np.flatnonzero(fresh.group >= 0)))
         history = History.build([_versions([raw, fresh], layout)], len(held))
     else:
         history = History.build([_stream_rows(data, heads, layout), fresh], len(held))
-    history = compacted(history, retention, floor_us)
+    history = _compacted(history, retention, floor_us, heads[:, WATERMARK])
     times = heads[:, : NEWEST + 1].copy()
     times[:, FLOOR] = np.maximum(times[:, FLOOR], floor_us)
     np.maximum.at(times[:, NEWEST], fresh.group[fresh.group >= 0], fresh.event[fresh.group >= 0])
@@ -133,7 +133,8 @@ def graft(
         streamed = _taken(streamed, np.flatnonzero(_known(streamed) >= until_us))
         batch = _raw_rows(made.data, made.offsets, layout)
         history = History.build([_versions([batch, streamed], layout)], len(held))
-        history = compacted(history, retention, int(times[:, FLOOR].min(initial=END_US)))
+        floor_us = int(times[:, FLOOR].min(initial=END_US))
+        history = _compacted(history, retention, floor_us, times[:, WATERMARK])
         packed = _made(data, heads, history, layout, times, nothing_arrived(len(held)))
         rows = np.diff(history.starts)
     else:
@@ -149,6 +150,21 @@ def graft(
             nothing_arrived(len(held)),
         )
     return _without(packed, rows == 0)
+
+
+def _compacted(history: History, retention: Retention, floor_us: int, watermarks: Ints) -> History:
+    """The history without the rows that nobody needs: of a revised source also those count that ended in the stream
+    part, since a batch part that is made anew may bring them back, and does not know of their end.
+    """
+    keep = needed(history, retention, floor_us)
+    if history.until.size:
+        group = np.repeat(np.arange(history.starts.size - 1), np.diff(history.starts))
+        ended = history.until >= watermarks[group]
+        if retention.reach_us is not None:
+            within = history.event >= max(BEGIN_US, floor_us - retention.reach_us)
+            ended &= within | (history.until <= history.known)
+        keep |= ended & (history.until != END_US)
+    return history if keep.all() else filtered(history, keep)
 
 
 def _made(
@@ -259,12 +275,30 @@ def _raw_rows(data: Bytes, offsets: Ints, layout: Layout) -> Part:
     history = unpack_history(data, offsets, layout)
     part = _part(history, layout)
     until = history.until if history.until.size else np.full(history.size, END_US, np.int64)
-    seen = np.flatnonzero(until > history.known)  # others were never visible, nor will they be
+    seen = np.flatnonzero(until > history.known)
+    unseen = np.flatnonzero(until <= history.known)  # of these only their end matters; see `_with_unseen`
     ended = seen[until[seen] != END_US]
-    rows = np.concatenate([ended, seen])
-    known = np.concatenate([until[ended], history.known[seen]])
-    order = np.argsort(known, kind="stable")  # where a version follows at once, the one before has ended first
-    return replace(_taken(part, rows[order]), known=known[order], deleted=order < ended.size)
+    rows = np.concatenate([ended, unseen, unseen, seen])
+    known = np.concatenate([until[ended], *[history.known[each] for each in (unseen, unseen, seen)]])
+    gone = np.repeat([True, False, True, False], [ended.size, unseen.size, unseen.size, seen.size])
+    order = np.argsort(
+        known, kind="stable"
+    )  # where a version follows at once, the one before has ended first
+    return replace(_taken(part, rows[order]), known=known[order], deleted=gone[order])
+
+
+def _with_unseen(part: Part) -> Part:
+    """The rows, and before each that withdraws an event a version that nobody ever sees: so the record remembers the
+    end of an event that it does not have, for a batch part that comes later may bring it.
+    """
+    if part.deleted is None or not part.deleted.any():
+        return part
+    times = 1 + part.deleted.astype(np.int64)
+    rows = np.repeat(np.arange(part.group.size), times)
+    first = np.zeros(rows.size, np.bool_)
+    first[np.cumsum(times)[part.deleted] - 2] = True
+    made = _taken(part, rows)
+    return replace(made, deleted=part.deleted[rows] & ~first)
 
 
 def _taken(part: Part, rows: Ints) -> Part:

@@ -8,6 +8,7 @@ follows from their names, so that a reader needs no list and a writer no lock.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,19 +53,45 @@ def landed_files(folder: Path) -> list[Path]:
 
 
 def choose_files(paths: Iterable[Path]) -> list[Path]:
-    """Of each partition a chain of files that tells no event twice; by hour, partition and offset.
+    """Of each partition the chain of files that tells the most events, none of them twice; by hour, partition and
+    offset.
 
-    A file that begins before the end of what was taken repeats events: another worker has landed them as well, or they
-    are pieces of a merged file that are not removed yet.
+    Files that overlap repeat events: pieces of a merged file that are not removed yet, or what a worker has landed
+    before it died, and its successor in other pieces. What workers have said to be landed is a chain without gaps, so
+    that none tells more.
     """
-    named = [(found, path) for path in paths if (found := parse_landed(path)) is not None]
-    ends: dict[int, int] = {}
-    taken: list[tuple[str, int, int, Path]] = []
-    for found, path in sorted(named, key=lambda each: (each[0].start, -each[0].end, each[0].hour)):
-        if found.start >= ends.get(found.partition, 0):
-            ends[found.partition] = found.end
-            taken.append((found.hour, found.partition, found.start, path))
-    return [path for *_, path in sorted(taken)]
+    partitions: dict[int, list[tuple[LandedFile, Path]]] = {}
+    for path in paths:
+        found = parse_landed(path)
+        if found is not None:
+            partitions.setdefault(found.partition, []).append((found, path))
+    taken = [each for named in partitions.values() for each in _longest_chain(named)]
+    return [
+        path for _, path in sorted(taken, key=lambda each: (each[0].hour, each[0].partition, each[0].start))
+    ]
+
+
+def _longest_chain(named: list[tuple[LandedFile, Path]]) -> list[tuple[LandedFile, Path]]:
+    """The files without an overlap that hold the most offsets, and of such chains one of the fewest files."""
+    named = sorted(named, key=lambda each: (each[0].end, each[0].start, each[0].hour))
+    ends = [file.end for file, _ in named]
+    best: list[tuple[int, int]] = [
+        (0, 0)
+    ]  # of the first n files: offsets held, and minus the number of files
+    takes: list[int] = [-1]  # how many files before it the last of them goes on from; -1: it is not taken
+    for number, (file, _) in enumerate(named):
+        before = bisect_right(ends, file.start, hi=number)
+        offsets, files = best[before]
+        made = offsets + file.end - file.start, files - 1
+        takes.append(before if made > best[number] else -1)
+        best.append(max(made, best[number]))
+    chain: list[tuple[LandedFile, Path]] = []
+    at = len(named)
+    while at:
+        if takes[at] >= 0:
+            chain.append(named[at - 1])
+        at = takes[at] if takes[at] >= 0 else at - 1
+    return chain
 
 
 def quote(name: str) -> str:
