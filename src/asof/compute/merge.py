@@ -102,9 +102,11 @@ def merge_arrivals(
         history = History.build([_versions([raw, fresh], layout)], len(held))
     else:
         history = History.build([_stream_rows(data, heads, layout), fresh], len(held))
-    history = _compacted(history, retention, floor_us, heads[:, WATERMARK])
     times = heads[:, : NEWEST + 1].copy()
+    if layout.tiles is not None:  # their floor says what is in tiles, and only runs put rows there
+        floor_us = int(times[:, FLOOR].min(initial=END_US))
     times[:, FLOOR] = np.maximum(times[:, FLOOR], floor_us)
+    history = _compacted(history, retention, floor_us, heads[:, WATERMARK])
     np.maximum.at(times[:, NEWEST], fresh.group[fresh.group >= 0], fresh.event[fresh.group >= 0])
     changed = np.zeros(len(held), np.bool_)
     changed[part.group[new]] = True

@@ -161,7 +161,9 @@ def _pieces(keys: Sequence[bytes], offsets: Ints) -> Iterator[list[int]]:
         start = stop
 
 
-def sweep(store: OnlineStore, step: Step, hashes: Ints, graft: Graft | None = None) -> int:
+def sweep(
+    store: OnlineStore, step: Step, hashes: Ints, graft: Graft | None = None, ttl_s: int | None = None
+) -> int:
     """Removes the records that are not among those written (whose keys have these hashes, sorted), and that no later
     run has written; gives their number. With `graft` those stay that have a stream part, with nothing but that.
     """
@@ -175,7 +177,7 @@ def sweep(store: OnlineStore, step: Step, hashes: Ints, graft: Graft | None = No
     if graft is not None:
         parts = (gone[i : i + _READ_AT_ONCE] for i in range(0, len(gone), _READ_AT_ONCE))
         return sum(
-            _graft_records(store, step, [(key, b"") for key in part], None, graft).removed for part in parts
+            _graft_records(store, step, [(key, b"") for key in part], ttl_s, graft).removed for part in parts
         )
     return store.delete(step.namespace, gone) if gone else 0
 

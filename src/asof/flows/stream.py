@@ -134,11 +134,20 @@ class SourceWorker:
         by_partition: dict[int, list[Chunk]] = {}
         for chunk in polled.chunks:
             by_partition.setdefault(chunk.partition, []).append(chunk)
-        for partition, chunks in by_partition.items():
-            if partition in self._partitions:
-                done += self._again(lambda p=partition, c=chunks: self._deal_with(p, c))
+        try:
+            for partition, chunks in by_partition.items():
+                if partition in self._partitions:
+                    done += self._again(lambda p=partition, c=chunks: self._deal_with(p, c))
+        except BaseException:
+            for (
+                partition,
+                state,
+            ) in self._partitions.items():  # who calls again gets again what was not dealt with
+                self._follower.seek(partition, state.next)
+            raise
         for partition in list(self._partitions):
-            self._maybe_commit(partition, before_us, idle=partition not in by_partition)
+            quiet = partition not in by_partition
+            self._maybe_commit(partition, before_us, quiet=quiet, empty=not by_partition)
         return done
 
     def flush(self) -> None:
@@ -244,6 +253,10 @@ class SourceWorker:
                     folder, self.source, self._types, checkpoint.partition, start, checkpoint.next
                 ):
                     self._again(lambda b=batch, n=view.namespace: self._apply_only(b, n))
+                    so_far = replace(made, views={**made.views, view.namespace: batch.end})
+                    if not self.checkpoints.save(checkpoint, so_far):
+                        return self._saved(checkpoint, so_far)
+                    made = checkpoint = so_far
             made = replace(made, views={**made.views, view.namespace: checkpoint.next})
         return self._saved(checkpoint, made)
 
@@ -310,10 +323,18 @@ class SourceWorker:
         dead: list[Dead] = []
         for chunk in chunks:
             decoded = decode(chunk, self.schema, avro=self.avro)
-            known = known_times(chunk.stamps_us, known_us, partition, self._total)
+            ahead = chunk.stamps_us > self.clock.now_us() + self.judge.ahead_us
+            known = known_times(np.where(ahead, BEGIN_US, chunk.stamps_us), known_us, partition, self._total)
             dead += [Dead(partition, int(chunk.offsets[place]), reason) for place, reason in decoded.bad]
-            mine, offsets = known[decoded.rows], chunk.offsets[decoded.rows]
-            table = with_known(self.source, decoded.table, mine)
+            rows, table = decoded.rows, decoded.table
+            if ahead.any():  # a producer's clock: nothing may be known from then on only
+                dead += [
+                    Dead(partition, int(chunk.offsets[place]), "its stamp is too far in the future")
+                    for place in rows[ahead[rows]]
+                ]
+                table, rows = kept(table, ~ahead[rows]), rows[~ahead[rows]]
+            mine, offsets = known[rows], chunk.offsets[rows]
+            table = with_known(self.source, table, mine)
             batches.append(EventBatch(self.source, partition, table, offsets, mine, start, chunk.next_offset))
             known_us, start = int(known[-1]), chunk.next_offset
         return events_of(batches), known_us, dead
@@ -340,7 +361,7 @@ class SourceWorker:
         """Nobody asks for values before it any more: so long before what is in the records of all partitions."""
         known = [each.known_us for each in self._partitions.values()]
         others = [each.known_us for p, each in self._others.items() if p not in self._partitions]
-        return max(BEGIN_US, min([*known, *others], default=BEGIN_US) - self.limits.history_us)
+        return max(BEGIN_US, min([self.clock.now_us(), *known, *others]) - self.limits.history_us)
 
     @property
     def _others(self) -> dict[int, Checkpoint]:
@@ -352,14 +373,26 @@ class SourceWorker:
     _others_at: float = field(default=-60.0, init=False)
     _known_others: dict[int, Checkpoint] = field(default_factory=dict[int, Checkpoint], init=False)
 
-    def _maybe_commit(self, partition: int, before_us: int, *, idle: bool) -> None:
+    def _is_idle(self, state: _Partition, partition: int, *, empty: bool) -> bool:
+        """True where nothing waits in the stream. Where offsets do not tell, nothing did if none came from anywhere."""
+        if self.stream.ends()[partition].next <= state.next:
+            return True
+        return empty and not self.stream.capabilities.dense
+
+    def _maybe_commit(self, partition: int, before_us: int, *, quiet: bool, empty: bool) -> None:
         state = self._partitions[partition]
         now_us = self.clock.now_us()
-        if self._lander.rows >= self.limits.land_events or now_us - state.landed_us >= self.limits.land_us:
+        is_due = (
+            self._lander.rows >= self.limits.land_events or now_us - state.landed_us >= self.limits.land_us
+        )
+        if not is_due and now_us - state.noted_us < self.limits.note_us:
+            return
+        idle = quiet and self._is_idle(state, partition, empty=empty)
+        if is_due:
             if idle:  # all that is taken from now on is known from now on
                 state.known_us = max(state.known_us, before_us)
             self._commit(partition)
-        elif now_us - state.noted_us >= self.limits.note_us:
+        else:
             self._note(partition, now_us, max(state.known_us, before_us) if idle else state.known_us)
 
     def _commit(self, partition: int) -> None:
@@ -392,7 +425,7 @@ class SourceWorker:
     def _flush(self, partition: int) -> int:
         state = self._partitions[partition]
         hour = hour_of(max(0, state.checkpoint.known_us))
-        self._lander.flush(partition)
+        self._lander.flush(partition, state.known_us)
         if hour_of(max(0, state.known_us)) != hour and state.checkpoint.at_us:
             merge_hours(self.landing / self.source.name, partition, hour_of(state.known_us))
         return 0

@@ -16,7 +16,8 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from asof.compute.arrays import Bools
+from asof.compute.arrays import Bools, Ints
+from asof.compute.arrow_ops import kept, valid_mask
 from asof.compute.history import Part
 from asof.compute.merge import Arrivals, merge_arrivals
 from asof.compute.record import KEY_HIGH, KEY_LOW, Layout
@@ -117,6 +118,7 @@ class Applier:
     ) -> None:
         self.source, self.store, self._resources = source, store, resources
         self._slots: list[_Slot] = []
+        self._seen: set[str] = set()
         refs = [ref for view in views for ref in view.refs()]
         for group in group_features(refs):
             self._add(engine, group, {ref.view.name: ref.view for ref in refs}, empty)
@@ -187,21 +189,33 @@ class Applier:
         receipt = Receipt()
         if batch.size == 0:
             return receipt
-        tables = projected if projected is not None else [slot.project(batch.table) for slot in self._slots]
         wanted = None if only is None else frozenset(only)
-        for slot, table in zip(self._slots, tables, strict=True):
+        for number, slot in enumerate(self._slots):
             views = [each for each in slot.views if wanted is None or each.namespace in wanted]
             if not views:
                 continue
+            table, offsets = self._keyed_rows(slot, batch, None if projected is None else projected[number])
             part, keys = self._part(slot, table)
-            origin = np.full(batch.size, slot.number * _SLOT + batch.partition)
+            origin = np.full(offsets.size, slot.number * _SLOT + batch.partition)
             for each in views:
-                made = self._merge(
-                    each, Arrivals(_for_view(part, each), origin, batch.offsets), keys, floor_us
-                )
-                made.unkeyed = int((part.group < 0).sum())
+                made = self._merge(each, Arrivals(_for_view(part, each), origin, offsets), keys, floor_us)
+                made.unkeyed = batch.size - offsets.size
                 receipt.views.setdefault(each.view.name, ViewReceipt()).__iadd__(made)
         return receipt
+
+    def _keyed_rows(self, slot: _Slot, batch: EventBatch, table: pa.Table | None) -> tuple[pa.Table, Ints]:
+        """The rows of a batch that have an entity, as the slot sees them, and their offsets.
+
+        What has landed before a view was there may hold events that it cannot be computed of: they are left out.
+        """
+        offsets = batch.offsets
+        if table is None:
+            table, bad = project_each(slot.project, batch.table)
+            offsets = np.delete(offsets, list(bad))
+        there = np.ones(offsets.size, np.bool_)
+        for i in range(len(slot.group.key_sql)):
+            there &= valid_mask(table[f"k{i}"])
+        return (table, offsets) if there.all() else (kept(table, there), offsets[there])
 
     def _part(self, slot: _Slot, table: pa.Table) -> tuple[Part, list[bytes]]:
         """The rows of a projected batch as a part of a history, in their order, and their entities' keys."""
@@ -209,6 +223,21 @@ class Applier:
         index, keys = entities_of(slot.group, batches, 0, 1)
         part = read_part(slot.scan, iter(batches), index, slot.schema, ReadStats())
         return salted(part, slot.group, slot.number), keys
+
+    def _check_there(self, view: StreamedView, meta: bytes | None) -> None:
+        """Nothing, but where the records of a view are being made anew with other columns: nobody may write them then.
+
+        Raises:
+            BackendError: so it is; `retryable`, until it is known with which columns.
+        """
+        if meta is not None:
+            self._seen.add(view.namespace)
+        elif view.namespace in self._seen:
+            raise BackendError(
+                f"view {view.view.name!r}: its records are being made anew",
+                hint="wait for the backfill",
+                retryable=True,
+            )
 
     def _merge(
         self, view: StreamedView, arrivals: Arrivals, keys: Sequence[bytes], floor_us: int
@@ -231,6 +260,7 @@ class Applier:
         receipt = ViewReceipt()
         for _ in range(_ROUNDS):
             meta, *held = self.store.get([(view.namespace, [META_KEY, *keys])])
+            self._check_there(view, meta)
             merged = merge_arrivals(
                 held, arrivals, view.layout, view.retention,
                 watermark_us=_watermark(view, meta), floor_us=floor_us,

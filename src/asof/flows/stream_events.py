@@ -119,7 +119,7 @@ class Judge:
 
     def __init__(self, engine: DuckDBEngine, source: Events, empty: pa.Table, ahead_us: int) -> None:
         self._project = engine.project(Scan(Mapped(in_memory(source, empty)), ()))
-        self._keyed, self._ahead_us = source.key is not None, ahead_us
+        self._keyed, self.ahead_us = source.key is not None, ahead_us
         stream = source.stream
         self._partition_by = None if stream is None else stream.partition_by
 
@@ -135,7 +135,7 @@ class Judge:
             ("no event time", ~valid_mask(rows[EVENT])),
             (
                 "the event time is too far in the future",
-                ints(rows[EVENT]) > batch.known_us + self._ahead_us,
+                ints(rows[EVENT]) > batch.known_us + self.ahead_us,
             ),
         ]
         if self._keyed:

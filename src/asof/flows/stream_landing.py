@@ -27,6 +27,8 @@ from asof.errors import BackendError
 from asof.flows.stream_events import EventBatch, events_of
 
 _HOUR_US = 3_600_000_000
+_AT_ONCE = 50_000
+_GRACE_S = 3_600  # whoever listed the pieces of a merged file has read them by then
 
 
 @dataclass
@@ -48,8 +50,8 @@ class Lander:
         """Forgets what waits of a partition: it is landed, or somebody else will do that."""
         self.rows -= sum(batch.size for batch in self._waiting.pop(partition, []))
 
-    def flush(self, partition: int) -> None:
-        """Writes what waits of a partition; all of it is on disk when it returns.
+    def flush(self, partition: int, known_us: int) -> None:
+        """Writes what waits of a partition; all of it is on disk when it returns. `known_us` is when the last was known.
 
         Raises:
             BackendError: the folder cannot be written.
@@ -58,7 +60,7 @@ class Lander:
         if not waiting:
             return
         try:
-            self._write(events_of(waiting))
+            self._write(events_of(waiting), known_us)
         except OSError as exc:
             raise BackendError(
                 f"source {self.source.name!r}: its landed history cannot be written: {exc.strerror}",
@@ -66,13 +68,15 @@ class Lander:
             ) from exc  # fmt: skip
         self.drop(partition)
 
-    def _write(self, batch: EventBatch) -> None:
+    def _write(self, batch: EventBatch, known_us: int) -> None:
         hours = batch.known_us // _HOUR_US
-        edges = [0, *(np.flatnonzero(np.diff(hours)) + 1).tolist(), batch.size] if batch.size else []
+        edges = [0, *(np.flatnonzero(np.diff(hours)) + 1).tolist(), batch.size]
         for first, stop in pairwise(edges):
             start = batch.start if first == 0 else int(batch.offsets[first])
             end = batch.end if stop == batch.size else int(batch.offsets[stop])
-            hour = hour_of(int(batch.known_us[first]))
+            hour = hour_of(
+                int(batch.known_us[first]) if batch.size else known_us
+            )  # none could be used: it says so
             table = batch.table.slice(first, stop - first)
             numbers = pa.array(np.full(stop - first, batch.partition, np.int32))
             table = table.append_column(PARTITION, numbers)
@@ -137,11 +141,20 @@ def landed_batches(
         mine = np.flatnonzero((offsets >= start) & (offsets < end))
         if not mine.size:
             continue
-        table = table.slice(int(mine[0]), mine.size)
-        columns = [_typed(table, each) for each in types]
-        made = pa.table(cast("Any", columns), schema=types)
-        known = ints(made[str(source.known_at)].cast(pa.timestamp("us")).cast(pa.int64()))
-        yield EventBatch(source, partition, made, offsets[mine], known, max(start, file.start), file.end)
+        for first in range(int(mine[0]), int(mine[-1]) + 1, _AT_ONCE):
+            rows = slice(first, min(first + _AT_ONCE, int(mine[-1]) + 1))
+            part = table.slice(first, rows.stop - first)
+            made = pa.table(cast("Any", [_typed(part, each) for each in types]), schema=types)
+            known = ints(made[str(source.known_at)].cast(pa.timestamp("us")).cast(pa.int64()))
+            yield EventBatch(
+                source,
+                partition,
+                made,
+                offsets[rows],
+                known,
+                int(offsets[first]),
+                int(offsets[rows.stop - 1]) + 1,
+            )
 
 
 def _typed(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray:
@@ -157,22 +170,29 @@ def merge_hours(folder: Path, partition: int, before: str) -> int:
     """
     written = 0
     chain = landed_chain(folder, partition)
+    newest_s = max((path.stat().st_mtime for _, path in chain), default=0.0)
     for hour in sorted({file.hour for file, _ in chain if file.hour < before}):
         mine = [(file, path) for file, path in chain if file.hour == hour]
         if len(mine) > 1:
-            tables = [pq.read_table(path) for _, path in mine]
             whole = LandedFile(hour, partition, mine[0][0].start, mine[-1][0].end)
-            write_landed(folder, whole, pa.concat_tables(tables))
-            written += 1
+            with suppress(
+                pa.ArrowInvalid, pa.ArrowTypeError
+            ):  # columns have changed so that pieces stay pieces
+                tables = [pq.read_table(path) for _, path in mine]
+                write_landed(folder, whole, pa.concat_tables(tables, promote_options="permissive"))
+                written += 1
         else:
-            _remove_pieces(partition, mine)
+            _remove_pieces(partition, mine, newest_s)
     return written
 
 
-def _remove_pieces(partition: int, kept: Sequence[tuple[LandedFile, Path]]) -> None:
-    """Removes the pieces of which a file was merged: whoever listed them then has read them by now."""
+def _remove_pieces(partition: int, kept: Sequence[tuple[LandedFile, Path]], newest_s: float) -> None:
+    """Removes the pieces of which a file was merged an hour before the newest file: who listed them has read them."""
     for file, path in kept:
-        for piece in path.parent.glob(f"p{partition:05}-*.parquet"):
+        pieces = list(path.parent.glob(f"p{partition:05}-*.parquet"))
+        if len(pieces) == 1 or newest_s - path.stat().st_mtime < _GRACE_S:
+            continue
+        for piece in pieces:
             named = parse_landed(piece)
             if named is not None and piece != path and file.start <= named.start and named.end <= file.end:
                 piece.unlink(missing_ok=True)
