@@ -117,7 +117,9 @@ def test_a_batch_is_appended_once_under_its_key(project: Project, pusher: Pusher
     first = pusher.push_json(source, body, idempotency_key="k")
     again = pusher.push_json(source, body, idempotency_key="k")
     assert (first.repeated, again.repeated, again.places) == (False, True, first.places)
-    assert push(project, source, [{}], idempotency_key="k").repeated  # also of another process
+    assert push(project, source, [{}, {}], idempotency_key="k").repeated  # also of another process
+    with pytest.raises(DataError, match="another batch was appended with this idempotency key"):
+        push(project, source, [{}], idempotency_key="k")
     assert len(rows_of(project, source)) == 2
 
 

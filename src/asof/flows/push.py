@@ -63,6 +63,12 @@ class SourceStream:
         if batch.count == 0:
             return Pushed(0)
         made = self.stream.append(batch)
+        if made.repeated and made.places and sum(count for _, count in made.places.values()) != batch.count:
+            raise DataError(
+                f"source {self.source.name!r}: another batch was appended with this idempotency key, not this one",
+                hint="a key stands for one batch; give each its own",
+                source=self.source.name,
+            )
         return Pushed(made.count, made.places, made.repeated)
 
 

@@ -51,7 +51,7 @@ class Lander:
         self.rows -= sum(batch.size for batch in self._waiting.pop(partition, []))
 
     def flush(self, partition: int, known_us: int) -> None:
-        """Writes what waits of a partition; all of it is on disk when it returns. `known_us` is when the last was known.
+        """Writes what waits of a partition; all of it is on disk when it returns. `known_us`: when the last was known.
 
         Raises:
             BackendError: the folder cannot be written.

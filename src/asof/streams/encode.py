@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from asof.errors import DataError, LimitError, did_you_mean
+from asof.streams.arrow_bounds import MAX_ROWS
 from asof.streams.decode import faults_of, is_array, raws_of
 from asof.streams.event_arrow import cast_table, read_arrow
 from asof.streams.event_columns import NOT_FITTING, Faults
@@ -144,7 +145,11 @@ def encode_arrow(
     try:
         table = read_arrow(body)
     except NOT_FITTING as exc:
-        raise DataError(f"{_where(schema)}: the body is no Arrow stream", source=schema.source) from exc
+        raise DataError(
+            f"{_where(schema)}: the body is no Arrow stream that is taken",
+            hint=f"not compressed, at most {MAX_ROWS:,} rows, each column once",
+            source=schema.source,
+        ) from exc
     return _encode_table(table, schema, target, strict, idempotency_key, body)
 
 

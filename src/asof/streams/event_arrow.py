@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asof.compute.arrays import Ints
+from asof.streams.arrow_bounds import check_bounds
 from asof.streams.event_columns import NOT_FITTING, Faults, check_column, column_of, fitting, nulls, unfit
 from asof.streams.event_type import Reason, is_text
 from asof.streams.schema import EventSchema
@@ -45,6 +46,7 @@ def read_arrow(body: bytes) -> pa.Table:
     Raises:
         One of NOT_FITTING: it is none.
     """
+    check_bounds(body)
     with pa.ipc.open_stream(body) as reader:
         table = reader.read_all()
     table.validate(full=True)
@@ -61,7 +63,7 @@ def cast_table(
     made: dict[str, pa.Array] = {}
     unfitting: dict[int, Reason] = {}
     for name in schema.names:
-        if name not in table.column_names:
+        if name not in table.column_names or table.num_rows == 0:
             made[name] = nulls(table.num_rows, types[name])
             continue
         column = table[name].combine_chunks()

@@ -62,7 +62,7 @@ def check_column(made: pa.Array | pa.ChunkedArray) -> None:
 def fitting(count: int, attempt: Callable[[int, int], object], reason: Reason) -> Faults:
     """The places of what does not fit: `attempt(start, stop)` raises one of NOT_FITTING where something does not."""
     bad: Faults = []
-    waiting = [(0, count)]
+    waiting = [(0, count)] if count else []
     while waiting:
         start, stop = waiting.pop()
         try:
