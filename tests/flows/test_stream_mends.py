@@ -124,6 +124,9 @@ def test_a_backlog_keeps_its_stamps_while_another_partition_fills_the_batches(ba
     assert len(bank.worker().stream.ends()) == 2
     bank.clock.advance("10h")
     worker = bank.worker(batch=10)
+    worker.limits = replace(worker.limits, land_us=10_000_000)
+    worker.step()  # takes the partitions, and nothing yet
+    bank.clock.advance("11s")
     while worker.step():
         bank.clock.advance("6s")
     worker.flush()
@@ -300,14 +303,18 @@ def test_a_step_that_raised_can_be_called_again_and_loses_nothing(bank):
 
 
 def test_a_new_view_catches_up_without_an_event_that_it_cannot_be_computed_of(bank):
+    odd = asof.count().where("cast(note as integer) > 3").over("1h").named("odd")
     bank = bank(stream=ONE)
-    worker = bank.worker()
+    view = asof.FeatureView("odd", entity=ACCOUNT, source=bank.source, features=[odd], online=True)
+    bank.join(view)
+    bank.materialize()
+    bank.join()
+    worker = bank.worker()  # knows nothing of it
     bank.clock.advance("60s")
     bank.push(row("a", 50, 1, note="7"), row("a", 51, 1, note="none"), row("a", 52, 1, note="2"))
     bank.drain(worker)
     worker.close()
-    odd = asof.count().where("cast(note as integer) > 3").over("1h").named("odd")
-    bank.join(asof.FeatureView("odd", entity=ACCOUNT, source=bank.source, features=[odd], online=True))
+    bank.join(view)
     after = bank.worker()
     bank.push(row("a", 55, 1, note="8"))
     bank.clock.advance("1s")
