@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import asof
+from asof.define.source import Mapped
+from asof.engines.scan import Scan
 from asof.errors import (
     AsofError,
     CorruptSource,
@@ -24,6 +26,7 @@ from asof.errors import (
     UserCodeError,
     WrongType,
 )
+from asof.types import DType
 from tests.flows.conftest import HOUR, ROWS, spine_of
 
 ACCOUNT = asof.Entity("account", keys={"account_id": "string"})
@@ -312,3 +315,24 @@ def test_a_cutoff_hides_what_was_known_later() -> None:
         [view], spine=GOOD, cutoff=datetime(1970, 1, 1, 1, 30, tzinfo=UTC)
     )
     assert made.table["count_1d"].to_pylist() == [1]
+
+
+def test_a_value_that_does_not_fit_late_in_a_long_history_is_told_without_the_value():
+    n = 400_000
+    rows = pa.table(
+        {
+            "account_id": ["a"] * n,
+            "code": ["1"] * (n - 1) + ["secret-none"],
+            "at": pa.array(range(n), pa.timestamp("us")),
+        }
+    )
+    source = asof.Events(
+        "tx", asof.InMemory(rows), event_time="at", columns={"number": "cast(code as bigint)"}
+    )
+    project = asof.Project([_view(source, asof.sum("number").over("1d"))])
+    engine = project.engine()
+    scan = Scan(Mapped(source), (("account_id", DType("string")),), ("number",))
+    with pytest.raises(DataError, match="a value does not fit the type") as caught:
+        list(engine.read(scan, 1_000)[1])
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None

@@ -68,7 +68,9 @@ def test_rows_of_a_batch_that_have_an_entity_count_once_among_many_that_have_non
     worker = bank.worker()
     bank.clock.advance("60s")
     devices = {2: "d", 7: "e", 9: "d"}
-    bank.push(*(row("a", 40 + n, 1 << n, device=devices.get(n), id=str(n)) for n in range(10)))
+    events = [row("a", 40 + n, 1 << n, device=devices.get(n), id=str(n)) for n in range(10)]
+    bank.push(*events[:5])
+    bank.push(*events[5:])
     bank.clock.advance("1s")
     bank.drain(worker, flush=False)
     wanted = [(2, 512 + 4), (1, 128), (0, 0)]
@@ -76,7 +78,7 @@ def test_rows_of_a_batch_that_have_an_entity_count_once_among_many_that_have_non
     worker.abandon()
     bank.push(row("a", 55, 10_000, device="d", id="10"), row("a", 56, 10_000, id="11"))
     bank.clock.advance("1s")
-    again = bank.worker()  # all of them come again, and two more in the same batch
+    again = bank.worker(batch=1)  # all of them come again, in other batches, and two more
     bank.drain(again)
     assert bank.both(1, "d", "e", "f") == [(3, 10_516), (1, 128), (0, 0)]
     assert bank.both(0, "a") == [(12, 21_023)]

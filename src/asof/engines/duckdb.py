@@ -56,6 +56,7 @@ from asof.errors import (
 
 _SAFE_MARGIN = timedelta(days=1)
 _CSV_ROW_BYTES = 40
+_CAST = "cast it in the source's columns, for example try_cast(x as decimal(18,2))"
 _PLACED = "(SELECT *, (file_index::BIGINT << 40) + file_row_number AS asof_place FROM {sql})"
 
 
@@ -339,7 +340,15 @@ class DuckDBEngine(_Histories):
 
     def _batches(self, where: str, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         with self._cursor(where) as cursor:
-            yield from cursor.sql(sql).to_arrow_reader(batch_rows)
+            reader = cursor.sql(sql).to_arrow_reader(batch_rows)
+            while True:
+                try:
+                    batch = reader.read_next_batch()
+                except StopIteration:
+                    return
+                except (OSError, pa.ArrowException) as exc:
+                    raise _met_in_reader(where, str(exc)) from None
+                yield batch
 
     def prepare(self, scan: Scan) -> Callable[[pa.Table], pa.Table]:
         """A scan of a table in memory as a function of other tables with the same columns: made once, and nothing of
@@ -634,6 +643,20 @@ def _wanted_kind(duckdb_type: str) -> str:
     }[duckdb_type]
 
 
+def _met_in_reader(where: str, text: str) -> AsofError:
+    """What DuckDB met while an Arrow reader read on: PyArrow knows only its text, which may quote a value."""
+    kind = text.partition(":")[0]
+    if kind in {"Conversion Error", "Out of Range Error"}:
+        made = NumericOverflow if kind.startswith("Out") else DataError
+        return made(f"{where}: a value does not fit the type that an expression gives it", hint=_CAST)
+    if kind == "Out of Memory Error":
+        return LimitError(f"{where}: out of memory", hint="raise memory_limit or set spill_dir")
+    if kind in {"Invalid Input Error", "Serialization Error"}:
+        return CorruptSource(f"{where}: DuckDB cannot read it on", hint="is a file broken off?")
+    words = kind if kind.endswith("Error") and len(kind) < 40 else "an error"
+    return BackendError(f"{where}: DuckDB failed with {words}", retryable=kind == "IO Error")
+
+
 @contextmanager
 def _translated(where: str) -> Generator[None]:
     """Driver errors as asof's; what may quote a value is not repeated."""
@@ -643,8 +666,9 @@ def _translated(where: str) -> Generator[None]:
         raise
     except (duckdb.ConversionException, duckdb.OutOfRangeException) as exc:
         kind = NumericOverflow if isinstance(exc, duckdb.OutOfRangeException) else DataError
-        hint = "cast it in the source's columns, for example try_cast(x as decimal(18,2))"
-        raise kind(f"{where}: a value does not fit the type that an expression gives it", hint=hint) from None
+        raise kind(
+            f"{where}: a value does not fit the type that an expression gives it", hint=_CAST
+        ) from None
     except duckdb.OutOfMemoryException as exc:
         raise LimitError(f"{where}: out of memory", hint="raise memory_limit or set spill_dir") from exc
     except (duckdb.ParserException, duckdb.BinderException, duckdb.SyntaxException) as exc:
